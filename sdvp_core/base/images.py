@@ -1,0 +1,71 @@
+"""Images by id, from the `images` table or from a folder, decoded on demand."""
+
+import io
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from sdvp_core.base.records import IMAGES
+from sdvp_core.base.tables import iterate_rows
+
+
+class ImageError(Exception):
+    """An image that is missing or will not decode: a row's status, never the end of a run."""
+
+
+class ImageStore:
+    """Decoded RGB images by id, the last `capacity` of them kept.
+
+    ``get`` raises :class:`ImageError` for an unknown id and for an image that will not decode.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]], capacity: int = 4096) -> None:
+        self._rows = {row["image_id"]: row for row in rows}
+        self._capacity = capacity
+        self._decoded: OrderedDict[str, Image.Image] = OrderedDict()
+
+    @classmethod
+    def from_table(cls, *paths: Path) -> "ImageStore":
+        """The images of one or more `images.parquet` files."""
+        return cls(row for path in paths for row in iterate_rows(path, IMAGES))
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._rows
+
+    def get(self, image_id: str) -> Image.Image:
+        """The decoded image, mode RGB."""
+        if image_id in self._decoded:
+            self._decoded.move_to_end(image_id)
+            return self._decoded[image_id]
+        image = self._decode(image_id)
+        self._decoded[image_id] = image
+        if len(self._decoded) > self._capacity:
+            self._decoded.popitem(last=False)
+        return image
+
+    def size(self, image_id: str) -> tuple[int, int]:
+        """Width and height in pixels."""
+        row = self._rows.get(image_id)
+        if row is not None and row.get("width") and row.get("status", "ok") == "ok":
+            return int(row["width"]), int(row["height"])
+        return self.get(image_id).size
+
+    def _decode(self, image_id: str) -> Image.Image:
+        row = self._rows.get(image_id)
+        if row is None:
+            raise ImageError(f"image {image_id!r} is not in the images table")
+        if row.get("status", "ok") != "ok":
+            raise ImageError(f"image {image_id!r} is {row['status']}: {row.get('message')}")
+        source = io.BytesIO(row["bytes"]) if row.get("bytes") is not None else row["path"]
+        try:
+            return Image.open(source).convert("RGB")
+        except (
+            OSError,
+            UnidentifiedImageError,
+            Image.DecompressionBombError,
+            SyntaxError,
+        ) as error:
+            raise ImageError(f"image {image_id!r} cannot be decoded: {error}") from error

@@ -1,0 +1,131 @@
+"""Byte-stable Parquet and JSON lines: equal rows give equal files."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sdvp_core.base.errors import UserError
+
+ROWS_PER_GROUP = 10_000
+
+
+def write_table(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
+    """Write rows to a Parquet file, row group by row group, and return how many there were.
+
+    The file appears under its name only when it is whole. Missing keys become nulls; a key the
+    schema does not know raises ``ValueError``, for it would be lost in silence.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    count = 0
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for chunk in _chunks(rows, ROWS_PER_GROUP):
+                writer.write_table(_to_arrow(chunk, schema), row_group_size=ROWS_PER_GROUP)
+                count += len(chunk)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+def read_table(
+    path: Path, schema: pa.Schema | None = None, columns: list[str] | None = None
+) -> pa.Table:
+    """Read a whole Parquet file; with a schema, refuse a file that does not have its columns."""
+    if schema is not None:
+        check_schema(path, schema, columns)
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(_unreadable(path, error)) from error
+
+
+def iterate_rows(
+    path: Path,
+    schema: pa.Schema | None = None,
+    columns: list[str] | None = None,
+    batch_rows: int = 1000,
+) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file one by one; memory does not grow with the file."""
+    if schema is not None:
+        check_schema(path, schema, columns)
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
+                yield from batch.to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(_unreadable(path, error)) from error
+
+
+def check_schema(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> None:
+    """Raise ``UserError`` where the file is missing, no Parquet, or lacks a column or its type."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: run `dvc repro` to make it.")
+    try:
+        found = pq.read_schema(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(_unreadable(path, error)) from error
+    for name in columns or schema.names:
+        if name not in found.names or found.field(name).type != schema.field(name).type:
+            raise UserError(
+                f"{path} is not a table of this project: it lacks the column {name!r} of type "
+                f"{schema.field(name).type}; rerun the stage that writes it."
+            )
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Objects of a JSON-lines file; a broken line raises ``UserError`` with its number."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: give the path of a JSON-lines file.")
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}:{number} is not valid JSON ({error.msg}).") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{path}:{number} is not a JSON object.")
+            yield row
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, with `\\n` line ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON with sorted keys, written atomically."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _chunks(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    chunk: list[dict[str, Any]] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _to_arrow(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    unknown = {key for row in rows for key in row} - set(schema.names)
+    if unknown:
+        raise ValueError(f"keys without a column: {sorted(unknown)}")
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return f"{path} cannot be read as Parquet ({error}): delete it and run `dvc repro`."
