@@ -32,6 +32,14 @@ class ImageStore:
         """The images of one or more `images.parquet` files."""
         return cls(row for path in paths for row in iterate_rows(path, IMAGES))
 
+    def row(self, image_id: str) -> Mapping[str, Any]:
+        """The row of the images table."""
+        return self._rows[image_id]
+
+    def joined(self, other: "ImageStore") -> "ImageStore":
+        """A store of the images of both."""
+        return ImageStore([*other._rows.values(), *self._rows.values()], self._capacity)
+
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._rows
 

@@ -55,6 +55,7 @@ def holds(thing: Mapping[str, Any], description: str) -> bool:
     names = {thing["name"], *thing["categories"]}
     for name in sorted(names, key=len, reverse=True):  # "tennis racket" before "racket"
         if text == name or text.endswith(" " + name):
-            return set(text[: -len(name)].split()) <= set(thing["attributes"])
+            # "square object" is said of a square too, by verify_property("object", "square")
+            return set(text[: -len(name)].split()) <= names | set(thing["attributes"])
     true_words = names | set(thing["attributes"])
     return all(word in true_words or singular(word) in true_words for word in text.split())

@@ -88,7 +88,7 @@ class Execute(Section):
     seconds: float = 2.0  # of computing inside the sandbox, module calls not counted
     memory_mb: Count = 64
     depth: Count = 200
-    calls: Count = 200
+    calls: Count = 500
 
 
 class Supervise(Section):

@@ -140,6 +140,14 @@ PREDICTIONS = pa.schema(
         ("correct", pa.bool_()),
     ]
 )
+REPLAY = pa.schema(  # inputs a student set was trained on: self-distillation asks it them again
+    [
+        ("module", pa.string()),
+        ("image_id", pa.string()),
+        ("region", BOX),
+        ("texts", pa.list_(pa.string())),
+    ]
+)
 
 
 def stable_id(*parts: Any) -> str:

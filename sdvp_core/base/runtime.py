@@ -105,13 +105,15 @@ def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iter
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, or of every file below a folder with its relative name."""
+    """SHA-256 of a file; of a folder, one over every file below it with its relative name."""
+    if not path.is_dir():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+    for file in sorted(path.rglob("*")):
         if file.is_dir() or "__pycache__" in file.parts:
             continue
-        if path.is_dir():
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

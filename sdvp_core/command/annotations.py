@@ -1,0 +1,49 @@
+"""Annotations given with a program, in any of the forms their owners have them in."""
+
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def annotation_rows(row: Row, names: tuple[str, ...]) -> list[Row]:
+    """Rows of the annotations table for the images of one input row of `run`.
+
+    ``annotations`` may be: a list of objects (``name``, ``attributes``, ``box`` x0 y0 x1 y1 in
+    pixels) of the one image; NLVR's ``structured_rep`` (a list of boxes, each a list of items); a
+    GQA scene graph (``{"objects": {id: {name, x, y, w, h, attributes}}}``); or a mapping from image
+    name to one of these. Without it, or where it has another form, the image has no objects.
+    """
+    given = row.get("annotations")
+    by_name = given if isinstance(given, dict) and set(given) <= set(names) else {names[0]: given}
+    return [
+        {"image_id": name, "objects": _objects(by_name.get(name)), "relations": []}
+        for name in names
+    ]
+
+
+def _objects(given: Any) -> list[Row]:
+    try:
+        if isinstance(given, dict):
+            return [_from_graph(key, thing) for key, thing in given["objects"].items()]
+        if isinstance(given, list) and given and isinstance(given[0], list):
+            from sdvp_core.tasks.nlvr import objects
+
+            return objects(given)
+        return [_plain(number, thing) for number, thing in enumerate(given or [])]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
+
+
+def _plain(number: int, thing: Row) -> Row:
+    return {
+        "object_id": str(thing.get("object_id", number)),
+        "name": thing["name"],
+        "categories": list(thing.get("categories", ("object", "item"))),
+        "attributes": list(thing.get("attributes", ())),
+        "box": [float(c) for c in thing["box"]],
+    }
+
+
+def _from_graph(key: str, thing: Row) -> Row:
+    x, y, width, height = (float(thing[side]) for side in "xywh")
+    return _plain(0, {**thing, "object_id": key, "box": (x, y, x + width, y + height)})

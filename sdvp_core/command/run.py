@@ -1,0 +1,151 @@
+"""`run`: programs from a JSON-lines file over images of a folder, one row out for each row in."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sdvp_core.base.errors import UserError
+from sdvp_core.base.images import ImageError, ImageStore
+from sdvp_core.base.runtime import pick_device, progress
+from sdvp_core.base.tables import write_text
+from sdvp_core.command.annotations import annotation_rows
+from sdvp_core.interpreter.scheduler import Job, execute
+from sdvp_core.interpreter.trace import Trace
+from sdvp_core.modules.call import Module
+
+Row = dict[str, Any]
+DIALECTS = ("visprog", "viper")
+
+
+def run_file(
+    file: Path, folder: Path, students: str, out: Path, device: str = "auto", held: int = 64
+) -> dict[str, int]:
+    """Run every row of ``file`` and write ``out``; returns the number of rows by status.
+
+    A row in: ``id``, ``dialect``, ``program``, ``image`` (name in ``folder``) or ``images`` (two:
+    LEFT and RIGHT), optional ``annotations`` (needed by `oracle`). A row out: ``id``, ``status``,
+    ``answer``, ``error``, ``steps``. A faulty row gets status `invalid_row` and stops nothing.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: --images names the folder of the images.")
+    rows = list(_read(file))
+    faults = [_fault(row) for row in rows]
+    good = [row for row, fault in zip(rows, faults, strict=True) if fault is None]
+    images = ImageStore(
+        {"image_id": name, "path": str(folder / name)} for row in good for name in _names(row)
+    )
+    annotations = [a for row in good for a in annotation_rows(row, _names(row))]
+    modules = load_modules(students, annotations, device)
+    jobs = [_job(number, row, images) for number, row in enumerate(good)]
+    traces = execute(jobs, modules, images, held=held)
+    shown = progress(traces, "programs", len(jobs))
+    lines = [
+        _result(row, next(shown)) if fault is None else _faulty(row, fault)
+        for row, fault in zip(rows, faults, strict=True)
+    ]
+    write_text(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return dict(sorted(Counter(line["status"] for line in lines).items()))
+
+
+def load_modules(students: str, annotations: list[Row], device: str) -> Mapping[str, Module]:
+    """The modules that ``--students`` names: `stub`, `oracle`, or a student set's folder."""
+    if students == "stub":
+        from sdvp_core.modules import stub
+
+        return stub.load()
+    if students == "oracle":
+        from sdvp_core.modules import oracle
+
+        return oracle.load(annotations)
+    from sdvp_core.modules.students import load_students
+
+    if not Path(students).is_dir():
+        raise UserError(
+            f"{students} is no folder: give `stub`, `oracle` or a student set's folder."
+        )
+    return load_students(Path(students), pick_device(device))
+
+
+def scene_of(images: ImageStore, names: tuple[str, ...]) -> str:
+    """Which variables are bound: two photos LEFT and RIGHT, an image of NLVR's shape (4:1) its
+    three boxes as well, any other image IMAGE alone."""
+    if len(names) == 2:
+        return "pair"
+    try:
+        width, height = images.size(names[0])
+    except ImageError:
+        return "image"  # the program's first call reports the image
+    return "boxes" if width == 4 * height else "image"
+
+
+def _read(file: Path) -> Iterator[Row]:
+    if not file.is_file():
+        raise UserError(f"{file} does not exist: give a JSON-lines file of programs.")
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                row = {"fault": f"not valid JSON: {error.msg}"}
+            yield row if isinstance(row, dict) else {"fault": "not a JSON object"}
+
+
+def _fault(row: Row) -> str | None:
+    if "fault" in row:
+        return row["fault"]
+    if row.get("dialect") not in DIALECTS:
+        return f"dialect is {row.get('dialect')!r}, not visprog or viper"
+    if not isinstance(row.get("program"), str):
+        return "program is not a text"
+    names = row.get("images", [row["image"]] if "image" in row else [])
+    if not isinstance(names, list) or not 1 <= len(names) <= 2:
+        return "give `image`, or `images` with one or two names"
+    if not all(isinstance(name, str) and name for name in names):
+        return "an image name is not a text"
+    return None
+
+
+def _names(row: Row) -> tuple[str, ...]:
+    return tuple(row["images"]) if "images" in row else (row["image"],)
+
+
+def _job(number: int, row: Row, images: ImageStore) -> Job:
+    names = _names(row)
+    return Job(str(number), row["dialect"], row["program"], names, scene_of(images, names))
+
+
+def _result(row: Row, trace: Trace) -> Row:
+    return {
+        "id": row.get("id"),
+        "status": trace.status,
+        "answer": trace.answer,
+        "error": trace.error,
+        "steps": [step_summary(step) for step in trace.steps],
+    }
+
+
+def _faulty(row: Row, fault: str) -> Row:
+    return {
+        "id": row.get("id"),
+        "status": "invalid_row",
+        "answer": None,
+        "error": fault,
+        "steps": [],
+    }
+
+
+def step_summary(step: Any) -> Row:
+    """A step as JSON: what was asked of which region, and what came back."""
+    return {
+        "index": step.index,
+        "module": step.call.module,
+        "text": " | ".join(step.call.texts),
+        "image": step.call.image_id,
+        "region": [round(float(c), 2) for c in step.call.region],
+        "parents": list(step.parents),
+        "output": step.output.value(step.call.module),
+        "confidence": round(float(step.output.confidence), 4),
+        "error": step.output.error,
+    }

@@ -1,0 +1,199 @@
+"""Samples of `locate` as arrays: views of images, and what is to be found in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sdvp_core.base.images import ImageStore
+from sdvp_core.base.sample import Sample
+from sdvp_core.distill import losses
+from sdvp_core.distill.examples import Pixels, Recipe, Texts
+from sdvp_core.modules.view import GREY, View, iou
+
+CUT = 0.5  # boxes of which less than this is inside a view are neither found nor missed there
+
+
+@dataclass
+class _Scene:
+    """What is asked of one view, and where it is: boxes (N, 4) centre and size, scores (N, Q)."""
+
+    texts: list[int]
+    boxes: np.ndarray
+    scores: np.ndarray
+
+
+class BoxExamples:
+    """Samples of `locate`, gathered by view: one forward pass serves all texts asked of it."""
+
+    def __init__(self, student: Any, samples: Sequence[Sample], images: ImageStore, recipe: Recipe):
+        self.recipe = recipe
+        self.samples = list(samples)
+        self.texts = Texts(student, [s.texts[0] for s in samples])
+        self.points = _points(student)
+        groups: dict[tuple, list[Sample]] = {}
+        for sample in samples:
+            groups.setdefault((sample.image_id, sample.region), []).append(sample)
+        places, self.scenes = [], []
+        for (image_id, region), asked in groups.items():
+            for view in student.views(region, images.size(image_id)):
+                places.append((image_id, view))
+                self.scenes.append(_scene(view, asked, self.texts.place))
+        self.pixels = Pixels(
+            places, lambda p: p[1].pixels(images.get(p[0]), student.side), student.side
+        )
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def batch(self, rows: np.ndarray, noise: np.random.Generator) -> dict[str, Any]:
+        scenes = [self.scenes[row] for row in rows]
+        pixels = self.pixels[rows]
+        boxes = [scene.boxes for scene in scenes]
+        if self.recipe.flip or self.recipe.shift:
+            pixels, boxes = _moved(pixels, boxes, self.recipe, noise)
+        used = list(dict.fromkeys(text for scene in scenes for text in scene.texts))
+        column = {text: index for index, text in enumerate(used)}
+        width = max(len(scene.texts) for scene in scenes)
+        queries, asked = np.zeros((2, len(rows), width), dtype=np.int64)
+        for line, scene in enumerate(scenes):
+            queries[line, : len(scene.texts)] = [column[text] for text in scene.texts]
+            asked[line, : len(scene.texts)] = 1
+        return {
+            "pixels": torch.from_numpy(pixels),
+            "tokens": self.texts.tokens[used],
+            "queries": torch.from_numpy(queries),
+            "asked": torch.from_numpy(asked)[:, None].float(),
+            "boxes": boxes,
+            "scores": [scene.scores for scene in scenes],
+        }
+
+    def sign(self, digest: Any) -> None:
+        digest.update(repr(self.samples).encode())
+        self.pixels.sign(digest)
+
+    def outputs(self, student: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        vectors = student.embed_texts(batch["tokens"])[batch["queries"].to(student.device)]
+        return student.heads(student.embed_images(batch["pixels"]), vectors)
+
+    def loss(
+        self, outputs: tuple[torch.Tensor, torch.Tensor], batch: dict[str, Any]
+    ) -> torch.Tensor:
+        logits, found = outputs
+        scores = torch.zeros(logits.shape)
+        lines, patches, truth = [], [], []
+        for line, (boxes, table) in enumerate(zip(batch["boxes"], batch["scores"], strict=True)):
+            if not len(boxes):
+                continue
+            chosen = self._assigned(boxes, table, logits[line], found[line])
+            scores[line, torch.from_numpy(chosen), : table.shape[1]] = torch.from_numpy(table)
+            lines += [line] * len(boxes)
+            patches += chosen.tolist()
+            truth.append(boxes)
+        place = (torch.tensor(lines).long(), torch.tensor(patches).long())
+        target = torch.from_numpy(np.concatenate(truth)).float() if truth else torch.zeros(0, 4)
+        device = logits.device
+        return losses.boxes(
+            logits, found, scores.to(device), batch["asked"].to(device), place,
+            target.to(device), self.recipe.weights,
+        )  # fmt: skip
+
+    def kept(self, outputs: Any, before: Any, batch: dict[str, Any]) -> torch.Tensor:
+        asked = batch["asked"].to(outputs[0].device)
+        return losses.boxes_kept(
+            *outputs, before, asked, self.recipe.temperature, self.recipe.weights
+        )
+
+    def _assigned(
+        self, boxes: np.ndarray, table: np.ndarray, logits: torch.Tensor, found: torch.Tensor
+    ) -> np.ndarray:
+        if self.recipe.assignment == "nearest":
+            return losses.nearest_patches(boxes[:, :2], self.points)
+        chances = logits.detach().sigmoid().cpu().numpy()[:, : table.shape[1]] @ table.T
+        chances = chances / np.maximum(table.sum(axis=1), 1e-9)
+        places = found.detach().float().cpu().numpy()
+        return losses.hungarian_patches(places, boxes, chances, self.recipe.weights)
+
+
+def _points(student: Any) -> np.ndarray:
+    """The point (x, y) in [0, 1] that each patch's box starts from: (P, 2)."""
+    return student.model.box_bias.sigmoid()[:, :2].cpu().numpy()
+
+
+def _scene(view: View, asked: Sequence[Sample], place: dict[str, int]) -> _Scene:
+    """The targets of one view. Boxes of different texts that are the same thing become one."""
+    rows: dict[int, dict[int, float]] = {}
+    boxes: list[np.ndarray] = []
+    pairs = [(s, box, score) for s in asked for box, score in zip(s.boxes, s.scores, strict=True)]
+    texts = list(dict.fromkeys(place[s.texts[0]] for s in asked))
+    for sample, box, score in sorted(pairs, key=lambda pair: -pair[2]):
+        inside = _inside(view, box)
+        if inside is None:
+            continue
+        same = _same(boxes, inside)
+        if same is None:
+            same = len(boxes)
+            boxes.append(inside)
+        column = texts.index(place[sample.texts[0]])
+        row = rows.setdefault(same, {})
+        row[column] = max(score, row.get(column, 0.0))
+    scores = np.zeros((len(boxes), len(texts)), dtype=np.float32)
+    for line, row in rows.items():
+        scores[line, list(row)] = list(row.values())
+    placed = view.from_image([tuple(box) for box in boxes]).astype(np.float32)
+    return _Scene(texts, placed, scores)
+
+
+def _inside(view: View, box: Any) -> np.ndarray | None:
+    corners = np.array(box, dtype=np.float64)
+    clipped = np.concatenate(
+        [np.maximum(corners[:2], view.box[:2]), np.minimum(corners[2:], view.box[2:])]
+    )
+    size, full = clipped[2:] - clipped[:2], corners[2:] - corners[:2]
+    if (size <= 0).any() or size.prod() < CUT * full.prod() or size.max() < view.smallest:
+        return None
+    return clipped
+
+
+def _same(boxes: list[np.ndarray], box: np.ndarray, limit: float = 0.7) -> int | None:
+    if not boxes:
+        return None
+    overlap = iou(np.stack(boxes), box[None])[:, 0]
+    return int(overlap.argmax()) if overlap.max() > limit else None
+
+
+def _moved(
+    pixels: np.ndarray, boxes: list[np.ndarray], recipe: Recipe, noise: np.random.Generator
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Views mirrored and shifted at random, with their boxes, which stay inside."""
+    moved, places = pixels.copy(), []
+    for row, found in enumerate(boxes):
+        found = found.copy()
+        if recipe.flip and noise.random() < 0.5:
+            moved[row] = moved[row][:, ::-1]
+            found[:, 0] = 1 - found[:, 0]
+        by = [_step(found, axis, recipe.shift / pixels.shape[1], noise) for axis in (0, 1)]
+        x, y = (round(step * pixels.shape[1]) for step in by)
+        moved[row] = _shifted(moved[row], x, y)
+        found[:, :2] += np.array([x, y], dtype=np.float32) / pixels.shape[1]
+        places.append(found)
+    return moved, places
+
+
+def _step(boxes: np.ndarray, axis: int, most: float, noise: np.random.Generator) -> float:
+    low = (boxes[:, axis] - boxes[:, axis + 2] / 2).min(initial=1.0)
+    high = (boxes[:, axis] + boxes[:, axis + 2] / 2).max(initial=0.0)
+    # Drawn before it is clipped, so that equal rows draw equally often.
+    step = noise.uniform(-most, most)
+    return float(np.clip(step, -max(low, 0.0), max(1.0 - high, 0.0)))
+
+
+def _shifted(pixels: np.ndarray, x: int, y: int) -> np.ndarray:
+    side = len(pixels)
+    canvas = np.full_like(pixels, GREY)
+    canvas[max(y, 0) : side + min(y, 0), max(x, 0) : side + min(x, 0)] = pixels[
+        max(-y, 0) : side + min(-y, 0), max(-x, 0) : side + min(-x, 0)
+    ]
+    return canvas

@@ -1,0 +1,129 @@
+"""One link: every student learns the targets of its own steps, held to what it said before."""
+
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sdvp_core.base.errors import UserError
+from sdvp_core.base.images import ImageStore
+from sdvp_core.base.params import Distill
+from sdvp_core.base.runtime import log
+from sdvp_core.base.sample import Sample
+from sdvp_core.distill.fit import FitSettings, fit
+from sdvp_core.teacher.label import to_samples
+
+Row = dict[str, Any]
+HELD_OUT = 0.05  # share of groups whose targets measure agreement and are not learnt
+
+
+def distill(
+    students: Mapping[str, Any],
+    frozen: Mapping[str, Any],
+    rows: Iterable[Row],
+    replay: Sequence[Sample],
+    images: ImageStore,
+    settings: Distill,
+    seed: int,
+    live: Path,
+    checkpoint: Path,
+) -> tuple[Mapping[str, Any], dict[str, list[Sample]], dict[str, Any]]:
+    """Train ``students`` in place on the kept rows of a supervision table.
+
+    ``frozen`` are the same students once more, unchanged; ``replay`` the inputs of pre-training and
+    of earlier links. Metrics are written to ``live`` by DVCLive. Returns the students, the samples
+    each learnt and what was measured. Raises ``UserError`` where no row was kept.
+    """
+    from dvclive import Live
+
+    learnt, held = _samples(rows, settings, seed)
+    if not any(learnt.values()):
+        raise UserError("No target was kept: lower `supervise.min_confidence` in params.yaml.")
+    found = {}
+    with Live(str(live), dvcyaml=False, save_dvc_exp=False, report=None) as metrics:
+        for place, (module, student) in enumerate(students.items()):
+            if not learnt[module]:
+                log.info("%s took no step that has a target: it stays as it is", module)
+                continue
+            found[module] = fit(
+                student,
+                learnt[module],
+                images,
+                fit_settings(settings, module, seed + place),
+                replay_samples=[s for s in replay if s.module == module],
+                frozen=frozen[module],
+                held_out=held[module],
+                checkpoint=checkpoint / module,
+                log=lambda row, module=module: _note(metrics, module, row),
+            )
+    return students, learnt, found
+
+
+def fit_settings(settings: Distill, module: str, seed: int) -> FitSettings:
+    """What params.yaml says of one module's training."""
+    schedule = getattr(settings, module)
+    return FitSettings(
+        steps=schedule.steps,
+        batch_size=schedule.batch_size,
+        lr=schedule.lr,
+        alpha=settings.alpha,
+        temperature=settings.temperature,
+        self_distillation=settings.self_distillation,
+        lora=settings.lora,
+        optimizer=settings.optimizer,
+        eval_every=max(1, schedule.steps // 5),
+        seed=seed,
+    )
+
+
+def _samples(
+    rows: Iterable[Row], settings: Distill, seed: int
+) -> tuple[dict[str, list[Sample]], dict[str, list[Sample]]]:
+    """Training and held-out samples by module; held out by group, so that no image is in both."""
+    kept = [row for row in rows if row["kept"]]
+    if settings.control == "oracle":
+        kept = [_true(row) for row in kept if row["oracle_answer"] is not None]
+    groups = sorted({row["group_id"] for row in kept})
+    held_groups = set(random.Random(seed).sample(groups, round(HELD_OUT * len(groups))))
+    parts = (
+        [row for row in kept if row["group_id"] not in held_groups],
+        [row for row in kept if row["group_id"] in held_groups],
+    )
+    learnt, held = (
+        {m: [s for s in samples if s.module == m] for m in ("vqa", "locate", "match")}
+        for samples in map(to_samples, parts)
+    )
+    if settings.control == "shuffled":
+        learnt = {m: _shuffled(group, random.Random(seed)) for m, group in learnt.items()}
+    return learnt, held
+
+
+def _shuffled(samples: list[Sample], rng: random.Random) -> list[Sample]:
+    """The control: every sample gets another one's target, which must not help."""
+    others = rng.sample(samples, len(samples))
+    return [
+        replace(s, answers=o.answers, boxes=o.boxes, scores=o.scores[: len(s.texts)] or s.scores)
+        for s, o in zip(samples, others, strict=True)
+    ]
+
+
+def _true(row: Row) -> Row:
+    """The upper bound: the row with what the annotations say in place of the teacher's target."""
+    truth = json.loads(row["oracle_answer"])
+    if row["module"] == "locate":
+        return row | {"target_boxes": [{"box": box, "score": 1.0} for box in truth]}
+    if row["module"] == "match":
+        options = zip(row["text"].split(" | "), truth, strict=True)
+        return row | {"target_topk": [{"answer": o, "probability": p} for o, p in options]}
+    return row | {"target_topk": [{"answer": truth, "probability": 1.0}]}
+
+
+def _note(metrics: Any, module: str, row: Mapping[str, float]) -> None:
+    metrics.step = int(row["step"])
+    for name, value in row.items():
+        if name != "step":
+            metrics.log_metric(f"{module}/{name}", float(value))
+    if int(row["step"]) % 200 == 0:
+        log.info("%s %s", module, dict(row))

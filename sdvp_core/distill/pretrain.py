@@ -1,0 +1,62 @@
+"""The base students: tiny ones, trained from scratch on generic annotations."""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sdvp_core.base.images import ImageStore
+from sdvp_core.base.sample import Sample
+from sdvp_core.distill.fit import FitSettings, Log, fit
+from sdvp_core.modules.students import create_students
+from sdvp_core.tasks.subquestions import answer_samples, box_samples, match_samples
+
+DRAW = {"vqa": answer_samples, "locate": box_samples, "match": match_samples}
+HELD_OUT = 600  # samples of held-out annotations that a student is measured on
+
+
+def pretrain(
+    annotations: Sequence[dict[str, Any]],
+    images: ImageStore,
+    sizes: Mapping[str, tuple[int, int]],
+    words: Iterable[str],
+    answers: Sequence[str],
+    settings: Mapping[str, Any],
+    seed: int,
+    log: Log = lambda row: None,
+    *,
+    held_out: Sequence[dict[str, Any]] = (),
+    checkpoint: Path | None = None,
+) -> tuple[dict[str, Any], dict[str, list[Sample]], dict[str, dict[str, Any]]]:
+    """Create and train the three students on ground truth.
+
+    ``settings``: for each module what params.yaml's `pretrain` says (steps, batch_size, lr,
+    samples). ``words`` and ``answers`` are added to those that occur in the samples. Returns the
+    students, the samples they learnt (replay keeps some) and what was measured, by module.
+    """
+    samples = {
+        name: draw(annotations, sizes, settings[name].samples, random.Random(seed + place))
+        for place, (name, draw) in enumerate(DRAW.items())
+    }
+    known = {text for group in samples.values() for s in group for text in s.texts}
+    given = [answer for s in samples["vqa"] for answer, _ in s.answers]
+    classes = sorted({*answers, *given, "yes", "no"})
+    students = create_students(sorted({*words, *classes, *known}), classes, seed)
+    found = {}
+    for place, (name, student) in enumerate(students.items()):
+        tests = DRAW[name](held_out, sizes, HELD_OUT, random.Random(seed)) if held_out else None
+        found[name] = fit(
+            student, samples[name], images, schedule(settings[name], name, seed + place),
+            held_out=tests, checkpoint=checkpoint / name if checkpoint else None,
+            log=lambda row, name=name: log({"module": name} | row),
+        )  # fmt: skip
+    return students, samples, found
+
+
+def schedule(section: Any, module: str, seed: int) -> FitSettings:
+    """The settings of `fit` for ground truth: hard targets only."""
+    moved = {"flip": True, "shift": 3} if module == "locate" else {}
+    return FitSettings(
+        steps=section.steps, batch_size=section.batch_size, lr=section.lr, alpha=1.0,
+        seed=seed, **moved,
+    )  # fmt: skip

@@ -1,0 +1,138 @@
+"""Runs programs: many held suspended, what they wait for answered in batches.
+
+A module call suspends its program. While one batch is computed, the programs that the batch before
+answered run on, new ones begin, and finished traces are handed out. What goes into a batch depends
+on the jobs and on ``held`` alone, never on the clock: equal runs have equal batches.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+
+from sdvp_core.base.images import ImageStore
+from sdvp_core.interpreter.calls import CallCache, Forwards
+from sdvp_core.interpreter.live import Job, Live, begin
+from sdvp_core.interpreter.sandbox import Limits, Sandbox
+from sdvp_core.interpreter.trace import Statistics, Trace
+from sdvp_core.modules.call import Call, Module, Output
+
+__all__ = ["Job", "Limits", "Statistics", "execute"]
+
+WINDOW = 4  # times `held`: how far a run may go ahead of a slow program before it waits for it
+NO_LIMITS_GIVEN = Limits()
+
+
+def execute(
+    jobs: Iterable[Job],
+    modules: Mapping[str, Module],
+    images: ImageStore,
+    limits: Limits = NO_LIMITS_GIVEN,
+    held: int = 64,
+    statistics: Statistics | None = None,
+    sandbox: Sandbox | None = None,
+    cache: CallCache | None = None,
+) -> Iterator[Trace]:
+    """Traces in the order of the jobs; what goes wrong with one job is its trace's status.
+
+    ``held`` programs are alive at once, each in a process of its own (1 MB); a batch has at most
+    half as many calls. ``statistics`` is counted up while the iterator advances. Memory does not
+    grow with the number of jobs. An open ``sandbox`` lends its warm processes (10 ms each to start)
+    and its limits, in place of ``limits``; it must have room for ``held``. ``cache`` holds answers
+    of earlier runs over the same modules and images.
+    """
+    counted = statistics if statistics is not None else Statistics()
+    known = cache if cache is not None else CallCache()
+    with Sandbox(limits, held) if sandbox is None else nullcontext(sandbox) as opened:
+        yield from _Run(modules, images, counted, known, opened, held).traces(iter(jobs))
+
+
+class _Run:
+    def __init__(
+        self,
+        modules: Mapping[str, Module],
+        images: ImageStore,
+        statistics: Statistics,
+        cache: CallCache,
+        sandbox: Sandbox,
+        held: int,
+    ) -> None:
+        self._modules, self._images, self._statistics = modules, images, statistics
+        self._cache, self._sandbox, self._held = cache, sandbox, held
+        self._forwards = Forwards(modules, images, statistics)
+        self._waiting: list[Live] = []
+        self._finished: dict[int, Trace] = {}
+        self._admitted = self._wanted = 0
+
+    def traces(self, jobs: Iterator[Job]) -> Iterator[Trace]:
+        ready: list[tuple[Live, Output]] = []
+        more = True
+        try:
+            while more or self._waiting or self._finished:
+                ready = self._answered()
+                self._start_batch(worth=1 if not ready and not (more and self._room()) else None)
+                for live, output in ready:
+                    live.deliver(output)
+                    self._run_on(live)
+                more = more and self._admit(jobs)
+                while self._wanted in self._finished:
+                    self._wanted += 1
+                    yield self._finished.pop(self._wanted - 1)
+        finally:
+            self._forwards.close()
+            for live in [*self._waiting, *(live for live, _ in ready)]:
+                live.program.close()
+
+    def _answered(self) -> list[tuple[Live, Output]]:
+        """Wait for the batch under way; those it answers, who leave the ones that wait."""
+        answers = self._forwards.finish()
+        for call, output in answers.items():
+            self._cache.put(call, output)
+        ready = [(live, answers[live.call]) for live in self._waiting if live.call in answers]
+        self._waiting = [live for live in self._waiting if live.call not in answers]
+        self._statistics.cache_hits += len(ready) - len(answers)
+        return ready
+
+    def _start_batch(self, worth: int | None) -> None:
+        """Begin a batch of the module with most calls, those of the oldest programs first.
+
+        A batch of less than a quarter of its size is not worth it unless ``worth`` says so.
+        """
+        most = max(1, self._held // 2)
+        asked: dict[str, dict[Call, None]] = {}
+        for live in sorted(self._waiting, key=lambda live: live.index):
+            asked.setdefault(live.call.module, {})[live.call] = None
+        if asked:
+            name = max(sorted(asked), key=lambda name: len(asked[name]))
+            calls = list(asked[name])[: self._forwards.most(name, most)]
+            if len(calls) >= (most // 4 if worth is None else worth):
+                self._forwards.start(name, calls)
+
+    def _room(self) -> bool:
+        ahead = self._admitted - self._wanted
+        return len(self._waiting) < self._held and ahead < WINDOW * self._held
+
+    def _admit(self, jobs: Iterator[Job]) -> bool:
+        """Begin jobs as long as there is room for them; False where there are none left."""
+        while self._room():
+            job = next(jobs, None)
+            if job is None:
+                return False
+            self._statistics.programs += 1
+            begun = begin(self._admitted, job, self._sandbox, self._images)
+            self._admitted += 1
+            if isinstance(begun, Trace):
+                self._finished[self._admitted - 1] = begun
+            else:
+                self._run_on(begun)
+        return True
+
+    def _run_on(self, live: Live) -> None:
+        """Let a program run until it ends or waits for a call that the cache does not know."""
+        while (call := live.pending(self._modules, self._sandbox.limits.calls)) is not None:
+            self._statistics.calls += 1
+            output = self._cache.get(call)
+            if output is None:
+                self._waiting.append(live)
+                return
+            self._statistics.cache_hits += 1
+            live.deliver(output)
+        self._finished[live.index] = live.trace()

@@ -1,0 +1,56 @@
+"""What a program asks of a module, and what a module answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sdvp_core.base.images import ImageStore
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One module call. Equal calls have equal answers, so they are computed once.
+
+    ``region`` is in pixels of the original image (top-left origin), already clipped to it.
+    ``texts`` holds one question (vqa), one object name (locate) or the options (match).
+    """
+
+    module: str
+    image_id: str
+    region: Box
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A module's answer.
+
+    vqa: ``answer`` and its probability as ``confidence``. locate: ``boxes`` in pixels of the
+    original image by falling ``scores``; ``confidence`` is the best score, 0 where none is found.
+    match: ``scores``, one probability an option; ``answer`` the best option. ``error`` is set where
+    the module could not answer this call (then the program gets a module error).
+    """
+
+    answer: str | None = None
+    boxes: tuple[Box, ...] = ()
+    scores: tuple[float, ...] = ()
+    confidence: float = 0.0
+    error: str | None = None
+
+    def value(self, module: str) -> Any:
+        """The JSON value that goes into the `output` column of the steps table."""
+        if module == "locate":
+            return [[round(float(c), 2) for c in box] for box in self.boxes]
+        if module == "match":
+            return [round(float(s), 4) for s in self.scores]
+        return self.answer
+
+
+class Module(Protocol):
+    """Anything that can stand behind a module name: a student, a stub, an oracle, a teacher."""
+
+    def answer(self, calls: Sequence[Call], images: ImageStore) -> list[Output]:
+        """One output per call, in order. Never raises for one bad call: sets its ``error``."""
+        ...

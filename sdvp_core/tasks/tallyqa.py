@@ -1,0 +1,78 @@
+"""Reads TallyQA (Acharya et al. 2019) from ``train.json`` and ``test.json``, real or rendered.
+
+Images lie beside them at the path each record gives (``VG_100K/1.jpg``), or in ``images``.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sdvp_core.base.errors import UserError
+from sdvp_core.tasks import scene_graphs
+from sdvp_core.tasks.source import (
+    TaskTables,
+    image_ids,
+    image_row,
+    json_entries,
+    limited,
+    need,
+    official,
+    split_of,
+    with_suffix,
+)
+
+
+def read(
+    source: Path,
+    task: str,
+    seed: int = 0,
+    shares: dict[str, float] | None = None,
+    limits: dict[str, int] | None = None,
+) -> TaskTables:
+    """The three tables of a TallyQA folder.
+
+    ``train.json`` is divided by image (``shares``), ``test.json`` is test. An image's id is its
+    path without the suffix. ``UserError`` where neither file is there.
+    """
+    source = need(Path(source), "the official TallyQA folder")
+    files = [path for name in ("train", "test") if (path := source / f"{name}.json").is_file()]
+    if not files:
+        raise UserError(f"{source} has neither train.json nor test.json: put TallyQA's there.")
+
+    def questions() -> Iterator[dict[str, Any]]:
+        rows = (row for path in files for row in _questions(path, task, seed, shares))
+        return limited(rows, limits)
+
+    wanted = cache(lambda: image_ids(questions))
+    return TaskTables(questions(), _images(source, wanted), _annotations(source, wanted))
+
+
+def _questions(
+    path: Path, task: str, seed: int, shares: dict[str, float] | None
+) -> Iterator[dict[str, Any]]:
+    for _, record in json_entries(path):
+        with official(path):
+            image_id = record["image"].rsplit(".", 1)[0]
+            split = "test" if path.stem == "test" else split_of(image_id, shares, seed)
+            yield {
+                "question_id": f"{task}:{path.stem}:{record['question_id']}",
+                "task": task,
+                "split": split,
+                "group_id": image_id,
+                "image_ids": [image_id],
+                "question": record["question"],
+                "answer": str(record["answer"]),
+                "answer_type": "number",
+                "semantic": None,
+            }
+
+
+def _images(source: Path, wanted: Any) -> Iterator[dict[str, Any]]:
+    for image_id in wanted():
+        path = with_suffix(source, image_id) or with_suffix(source / "images", image_id)
+        yield image_row(image_id, path)
+
+
+def _annotations(source: Path, wanted: Any) -> Iterator[dict[str, Any]]:
+    yield from scene_graphs.annotations(source, wanted())

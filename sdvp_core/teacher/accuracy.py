@@ -1,0 +1,152 @@
+"""How right the targets are, where annotations tell: by module, by adapter strategy."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sdvp_core.base.images import ImageStore
+from sdvp_core.base.params import Supervise
+from sdvp_core.modules.call import Module
+from sdvp_core.teacher.adapter import STRATEGIES
+from sdvp_core.teacher.geometry import matched
+from sdvp_core.teacher.model import Teacher
+
+Row = Mapping[str, Any]
+OVERLAPPED = 0.3  # share of a thing's area inside a region from which it is in the picture
+_CONTEXT = (2.0, 0.03)  # what a student adds to a region: pixels, and a share of the longer side
+
+
+def same(module: str, first: Any, second: Any) -> bool:
+    """Whether two outputs (JSON values of the `output` column) say the same.
+
+    vqa: the same word. locate: as many boxes, matched one to one at IoU 0.5. match: the same best
+    option, or for one option the same side of 0.5.
+    """
+    if first is None or second is None:
+        return False
+    if module == "locate":
+        return len(first) == len(second) == len(matched(first, second))
+    if module == "match":
+        return len(first) == len(second) and _choice(first) == _choice(second)
+    return str(first).strip().lower() == str(second).strip().lower()
+
+
+def target_of(row: Row) -> Any:
+    """A row's target in the form of the `output` column; None where the teacher gave none."""
+    if row["target_confidence"] is None:
+        return None
+    if row["module"] == "locate":
+        return [list(box["box"]) for box in row["target_boxes"] or ()]
+    if row["module"] == "match":
+        return [top["probability"] for top in row["target_topk"]]
+    return row["target_answer"]
+
+
+def target_accuracy(rows: Iterable[Row], kept_only: bool = False) -> dict[str, float]:
+    """By module: the share of targets that say what the oracle says."""
+    counts: dict[str, list[bool]] = {}
+    for row in rows:
+        if row["kept"] or not kept_only:
+            right = _right(row)
+            if right is not None:
+                counts.setdefault(row["module"], []).append(right)
+    return {module: round(sum(v) / len(v), 4) for module, v in sorted(counts.items())}
+
+
+def measure_strategies(
+    traces: Sequence[Sequence[Row]],
+    teacher: Teacher,
+    images: ImageStore,
+    settings: Supervise,
+    oracle: Mapping[str, Module],
+    annotations: Iterable[Row],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """{module: {strategy: {accuracy, n, ambiguous_accuracy, ambiguous_n}}} on a sample of steps.
+
+    About ``settings.measured_steps`` steps are taken, whole traces spread evenly over all of them.
+    A step is ambiguous where its region, as a student sees it, shows two annotated things or more.
+    All strategies are measured on the same steps: those the teacher answers under each of them.
+    """
+    traces = _some(traces, settings.measured_steps)
+    things = {row["image_id"]: row["objects"] for row in annotations}
+    by_strategy = {}
+    for strategy in STRATEGIES:
+        adapter = dict.fromkeys(("vqa", "locate", "match"), strategy)
+        asked = settings.model_copy(update={"adapter": adapter})
+        by_strategy[strategy] = list(_labelled(traces, teacher, images, asked, oracle))
+    return _compared(by_strategy, things, images)
+
+
+def ambiguous(row: Row, things: Iterable[Mapping[str, Any]], size: tuple[int, int]) -> bool:
+    """Whether a step's region, with a student's context, shows two things or more."""
+    x0, y0, x1, y1 = row["region"]
+    margin = _CONTEXT[0] + _CONTEXT[1] * max(x1 - x0, y1 - y0)
+    x0, y0 = max(0.0, x0 - margin), max(0.0, y0 - margin)
+    x1, y1 = min(size[0], x1 + margin), min(size[1], y1 + margin)
+    shown = 0
+    for thing in things:
+        a, b, c, d = thing["box"]
+        width, height = min(c, x1) - max(a, x0), min(d, y1) - max(b, y0)
+        if width > 0 and height > 0:
+            shown += width * height >= OVERLAPPED * (c - a) * (d - b)
+    return shown >= 2
+
+
+def _labelled(
+    traces: Sequence[Sequence[Row]],
+    teacher: Teacher,
+    images: ImageStore,
+    settings: Supervise,
+    oracle: Mapping[str, Module],
+) -> Iterator[Row]:
+    from sdvp_core.teacher.label import label  # label.py needs `same`
+
+    return label(traces, teacher, images, settings, oracle=oracle)
+
+
+def _compared(
+    by_strategy: Mapping[str, Sequence[Row]],
+    things: Mapping[str, Sequence[Mapping[str, Any]]],
+    images: ImageStore,
+) -> dict[str, dict[str, dict[str, float]]]:
+    tallies: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
+    for rows in zip(*by_strategy.values(), strict=True):
+        right = [_right(row) for row in rows]
+        if None in right:
+            continue
+        row = rows[0]
+        crowded = row["module"] != "locate" and ambiguous(
+            row, things.get(row["image_id"], ()), images.size(row["image_id"])
+        )
+        for strategy, value in zip(by_strategy, right, strict=True):
+            tallies.setdefault((row["module"], strategy), []).append((bool(value), crowded))
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for (module, strategy), found in sorted(tallies.items()):
+        hard = [value for value, crowded in found if crowded]
+        result.setdefault(module, {})[strategy] = {
+            "accuracy": round(sum(value for value, _ in found) / len(found), 4),
+            "n": len(found),
+            "ambiguous_accuracy": round(sum(hard) / len(hard), 4) if hard else None,
+            "ambiguous_n": len(hard),
+        }
+    return result
+
+
+def _right(row: Row) -> bool | None:
+    """None where the oracle or the teacher is silent."""
+    target = target_of(row)
+    if row["oracle_answer"] is None or target is None:
+        return None
+    return same(row["module"], target, json.loads(row["oracle_answer"]))
+
+
+def _some(traces: Sequence[Sequence[Row]], steps: int) -> list[Sequence[Row]]:
+    total = sum(len(trace) for trace in traces)
+    stride = max(1, -(-total // max(1, steps)))
+    return list(traces[::stride])
+
+
+def _choice(scores: Sequence[float]) -> int:
+    if len(scores) == 1:
+        return int(scores[0] >= 0.5)
+    return max(range(len(scores)), key=lambda i: scores[i]) if scores else -1

@@ -1,0 +1,269 @@
+"""Targets for steps: the adapter and the teacher on every step, and which targets are kept.
+
+A row whose target is not kept stays in the table with its reason.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from sdvp_core.base.images import ImageError, ImageStore
+from sdvp_core.base.params import Supervise
+from sdvp_core.base.records import SUPERVISION, to_json
+from sdvp_core.base.sample import Box, Sample
+from sdvp_core.modules.call import Call, Module
+from sdvp_core.teacher.accuracy import same
+from sdvp_core.teacher.adapter import TeacherInput, adapt
+from sdvp_core.teacher.boxes import Candidates
+from sdvp_core.teacher.model import Teacher
+from sdvp_core.teacher.views import view
+
+Row = dict[str, Any]
+TOP = 5  # answers of the soft target
+PRESENT = 0.5  # score from which a box is a target
+FAINT = 0.05  # score from which a box makes a detection target less certain
+THERE = 0.3  # probability of a centre from which something is taken to stand in a region
+_TRACES = 256  # labelled together
+_IMAGES = 2048  # whose candidate boxes are kept
+
+
+def label(
+    traces: Iterable[Sequence[Row]],
+    teacher: Teacher,
+    images: ImageStore,
+    settings: Supervise,
+    answers: Collection[str] | None = None,
+    oracle: Mapping[str, Module] | None = None,
+    module_revision: str | None = None,
+) -> Iterator[Row]:
+    """Rows of the supervision table, in the order of the steps.
+
+    A trace is all the steps of one execution: rows of the steps table, which may already hold
+    further columns of the supervision table (question_id, task, ...). ``answers`` are those the
+    student can give (None: any), ``oracle`` modules that answer from annotations.
+    """
+    labeller = _Labeller(teacher, images, settings, answers, oracle or {}, module_revision)
+    waiting = iter(traces)
+    while chunk := list(islice(waiting, _TRACES)):
+        yield from labeller.rows(chunk)
+
+
+def to_samples(rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
+    """Training examples from the kept rows, in their order.
+
+    Of rows that ask a module the same (image, region and text) the most certain one is taken.
+    """
+    best: dict[Call, Mapping[str, Any]] = {}
+    for row in rows:
+        if row["kept"]:
+            call = call_of(row)
+            if call not in best or row["target_confidence"] > best[call]["target_confidence"]:
+                best[call] = row
+    return [_sample(call, row) for call, row in best.items()]
+
+
+def call_of(step: Mapping[str, Any]) -> Call:
+    """The module call that a row of the steps table records."""
+    texts = tuple(step["text"].split(" | ")) if step["module"] == "match" else (step["text"],)
+    x0, y0, x1, y1 = (float(c) for c in step["region"])
+    return Call(step["module"], step["image_id"], (x0, y0, x1, y1), texts)
+
+
+def _sample(call: Call, row: Mapping[str, Any]) -> Sample:
+    topk = [(top["answer"], float(top["probability"])) for top in row["target_topk"] or ()]
+    boxes = row["target_boxes"] or ()
+    return Sample(
+        *(call.module, call.image_id, call.region, call.texts),
+        answers=tuple(topk) if call.module == "vqa" else (),
+        boxes=tuple(tuple(map(float, box["box"])) for box in boxes),
+        scores=tuple(p for _, p in topk)
+        if call.module == "match"
+        else tuple(float(box["score"]) for box in boxes),
+    )
+
+
+class _Labeller:
+    def __init__(
+        self,
+        teacher: Teacher,
+        images: ImageStore,
+        settings: Supervise,
+        answers: Collection[str] | None,
+        oracle: Mapping[str, Module],
+        module_revision: str | None,
+    ) -> None:
+        self._teacher, self._images, self._settings = teacher, images, settings
+        self._oracle = oracle
+        self._revisions = {
+            "module_revision": module_revision,
+            "teacher_revision": teacher.revision,
+        }
+        self._columns = {answer: i for i, answer in enumerate(teacher.answer_words)}
+        known = self._columns if answers is None else set(answers)
+        self._known = np.array([answer in known for answer in teacher.answer_words], bool)
+        self._seen: OrderedDict[str, Candidates] = OrderedDict()
+
+    def rows(self, traces: Sequence[Sequence[Row]]) -> list[Row]:
+        rows = [self._begun(step, trace) for trace in traces for step in trace]
+        open_rows = [(row, given) for row, given in rows if given is not None]
+        self._find({row["image_id"] for row, _ in open_rows})
+        scores = self._ask([(r, g) for r, g in open_rows if r["module"] != "locate"])
+        for row, given in open_rows:
+            if row["module"] == "locate":
+                self._locate(row)
+            elif row["module"] == "vqa":
+                self._answer(row, scores[_key(row, given, given.questions[0][0])])
+            else:
+                self._match(row, given, scores)
+            self._judge(row, given)
+        self._consult([row for row, _ in rows])
+        return [row for row, _ in rows]
+
+    def _begun(self, step: Row, trace: Sequence[Row]) -> tuple[Row, TeacherInput | None]:
+        """The row as far as the step tells it, and the teacher's input unless it has none."""
+        row = {name: step.get(name) for name in SUPERVISION.names} | self._revisions
+        row["kept"] = False
+        reason = self._refusal(step)
+        if reason is not None:
+            return row | {"drop_reason": reason}, None
+        strategy = self._settings.adapter.get(step["module"], "none")
+        others = {other["index"]: other for other in trace}
+        given = adapt(step, others, self._images.size(step["image_id"]), strategy)
+        row |= {
+            "adapter": given.adapter,
+            "pointer": given.pointer,
+            "teacher_text": given.text,
+            "teacher_region": list(given.region),
+        }
+        asked = [question for option in given.questions for question in option]
+        unknown = [w for q in asked for w in self._teacher.unknown(step["module"], q)]
+        if unknown:
+            return row | {"drop_reason": f"the teacher does not know {unknown[0]!r}"}, None
+        return row, given
+
+    def _refusal(self, step: Row) -> str | None:
+        if step["output"] is None:
+            return "the step failed"
+        if step["module"] not in ("vqa", "locate", "match"):
+            return f"no teacher for {step['module']}"
+        part = self._teacher.detector if step["module"] == "locate" else self._teacher.answers
+        if part is None:
+            return f"no teacher for {step['module']}"
+        try:
+            self._images.get(step["image_id"])
+        except ImageError:
+            return "the image cannot be read"
+        return None
+
+    def _find(self, image_ids: Collection[str]) -> None:
+        new = sorted(image_ids - self._seen.keys())
+        if self._teacher.detector is None or not new:
+            return
+        found = self._teacher.find([self._images.get(image_id) for image_id in new])
+        self._seen.update(zip(new, found, strict=True))
+        while len(self._seen) > max(_IMAGES, len(image_ids)):
+            self._seen.popitem(last=False)
+
+    def _ask(self, rows: Sequence[tuple[Row, TeacherInput]]) -> dict[tuple, np.ndarray]:
+        keys = {
+            _key(row, given, question)
+            for row, given in rows
+            for option in given.questions
+            for question in option
+        }
+        if not keys:
+            return {}
+        order = sorted(keys, key=repr)
+        views = {k[:3]: view(self._images.get(k[0]), k[1], k[2]) for k in order}
+        scores = self._teacher.answer([views[k[:3]] for k in order], [k[3] for k in order])
+        return dict(zip(order, scores, strict=True))
+
+    def _answer(self, row: Row, scores: np.ndarray) -> None:
+        best = int(scores.argmax())
+        ranked = [int(i) for i in np.argsort(-scores, kind="stable") if self._known[i]][:TOP]
+        words = self._teacher.answer_words
+        row["target_answer"] = words[best]
+        row["target_topk"] = [
+            {"answer": words[i], "probability": round(float(scores[i]), 4)} for i in ranked
+        ]
+        row["target_confidence"] = round(float(scores[best]), 4)
+        row["agree"] = same("vqa", json.loads(row["output"]), words[best])
+        if not self._known[best]:
+            row["drop_reason"] = "the student cannot give this answer"
+
+    def _match(self, row: Row, given: TeacherInput, scores: Mapping[tuple, np.ndarray]) -> None:
+        options = row["text"].split(" | ")
+        keys = [_key(row, given, question) for asked in given.questions for question in asked]
+        sure = self._teacher.yes(np.stack([scores[key] for key in keys]))
+        yes = dict(zip(keys, map(float, sure), strict=True))
+        true = [
+            min(yes[_key(row, given, question)] for question in asked) for asked in given.questions
+        ]
+        best = int(np.argmax(true))
+        single = "yes" if true[0] >= 0.5 else "no"
+        row["target_answer"] = single if len(options) == 1 else options[best]
+        row["target_topk"] = [
+            {"answer": option, "probability": round(p, 4)}
+            for option, p in zip(options, true, strict=True)
+        ]
+        row["target_confidence"] = round(min(max(p, 1 - p) for p in true), 4)
+        row["agree"] = same("match", json.loads(row["output"]), true)
+
+    def _locate(self, row: Row) -> None:
+        seen = self._seen[row["image_id"]]
+        found = self._teacher.inside(seen, row["text"], call_of(row).region, FAINT)
+        boxes = [(box, score) for box, score in found if score >= PRESENT]
+        row["target_boxes"] = [
+            {"box": [round(c, 2) for c in box], "score": round(score, 4)} for box, score in boxes
+        ]
+        doubt = [score if score >= PRESENT else 1 - score for _, score in found]
+        row["target_confidence"] = round(min(doubt, default=1.0), 4)
+        row["agree"] = same("locate", json.loads(row["output"]), [box for box, _ in boxes])
+
+    def _judge(self, row: Row, given: TeacherInput) -> None:
+        """Keep the row, or say why not."""
+        least = self._settings.min_confidence.get(row["module"], 0.0)
+        if row["drop_reason"] is None and row["module"] != "locate":
+            if given.pointless and given.adapter == "none" and not self._small(row):
+                row["drop_reason"] = "nothing says what is asked about"
+            elif given.pointer is not None and not self._something(row):
+                row["drop_reason"] = "the teacher sees nothing there"
+        if row["drop_reason"] is None and row["target_confidence"] < least:
+            row["drop_reason"] = f"confidence below {least}"
+        row["kept"] = row["drop_reason"] is None
+
+    def _small(self, row: Row) -> bool:
+        width, height = self._images.size(row["image_id"])
+        x0, y0, x1, y1 = row["region"]
+        return (x1 - x0) * (y1 - y0) < 0.5 * width * height
+
+    def _something(self, row: Row) -> bool:
+        seen = self._seen.get(row["image_id"])
+        if seen is None:
+            return True
+        region = call_of(row).region
+        return any(
+            centre >= THERE and _middle_in(box, region)
+            for box, centre in zip(seen.boxes, seen.centres, strict=True)
+        )
+
+    def _consult(self, rows: Sequence[Row]) -> None:
+        for name, module in sorted(self._oracle.items()):
+            mine = [row for row in rows if row["module"] == name]
+            outputs = module.answer([call_of(row) for row in mine], self._images) if mine else []
+            for row, output in zip(mine, outputs, strict=True):
+                if output.error is None:
+                    row["oracle_answer"] = to_json(output.value(name))
+
+
+def _key(row: Row, given: TeacherInput, question: str) -> tuple[str, Box, Box | None, str]:
+    return row["image_id"], given.region, given.drawn, question
+
+
+def _middle_in(box: Sequence[float], region: Box) -> bool:
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return region[0] < x < region[2] and region[1] < y < region[3]

@@ -1,0 +1,280 @@
+"""Losses, the order of batches, and training: what is learnt, kept, and resumed."""
+
+import copy
+import io
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sdvp_core.base.errors import UserError
+from sdvp_core.base.images import ImageStore
+from sdvp_core.base.sample import Sample
+from sdvp_core.distill import losses
+from sdvp_core.distill.agreement import agreement
+from sdvp_core.distill.fit import FitSettings, distance, fit
+from sdvp_core.distill.replay import Order, keep
+from sdvp_core.modules.students import create_students
+
+torch.set_num_threads(1)  # such small products are not worth waiting for a busy core
+PAINTS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 220)}
+NAMES = list(PAINTS)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rows = []
+    for index in range(24):
+        rng = random.Random(index)
+        picture = Image.new("RGB", (100, 100), (235, 235, 235))
+        picture.paste(PAINTS[NAMES[index % 3]], _box(rng))
+        stream = io.BytesIO()
+        picture.save(stream, "PNG")
+        rows.append(
+            {"image_id": str(index), "bytes": stream.getvalue(), "width": 100, "height": 100}
+        )
+    return ImageStore([*rows, {"image_id": "broken", "bytes": b"?"}])
+
+
+def _box(rng):
+    x, y = rng.randrange(5, 60), rng.randrange(5, 60)
+    return (x, y, x + 30, y + 30)
+
+
+def _samples(module, count=24, first=0):
+    found = []
+    for index in range(first, first + count):
+        box, paint = _box(random.Random(index)), NAMES[index % 3]
+        whole = (0.0, 0.0, 100.0, 100.0)
+        place = (str(index), tuple(map(float, box)))
+        if module == "vqa":
+            found.append(
+                Sample(
+                    "vqa", *place, ("What color is it?",), answers=((paint, 0.9), ("other", 0.1))
+                )
+            )
+        elif module == "match":
+            found.append(
+                Sample(
+                    "match", *place, tuple(NAMES), scores=tuple(float(n == paint) for n in NAMES)
+                )
+            )
+        else:
+            for name in NAMES:
+                boxes = (place[1],) if name == paint else ()
+                found.append(Sample("locate", place[0], whole, (name,), boxes=boxes,
+                                    scores=(1.0,) * len(boxes)))  # fmt: skip
+    return found
+
+
+@pytest.fixture
+def students():
+    return create_students(["what color is it"], NAMES, seed=1)
+
+
+FAST = FitSettings(steps=12, batch_size=8, lr=2e-3, checkpoint_every=5, seed=4, precision="fp32")
+
+
+def test_the_answer_loss_is_cross_entropy_and_kl_as_defined():
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    hard, soft = torch.tensor([0, 2]), torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    expected = torch.nn.functional.cross_entropy(logits, hard)
+    assert losses.answers(logits, hard, soft, 1.0, 2.0) == pytest.approx(float(expected))
+    cooled = torch.sqrt(soft) / torch.sqrt(soft).sum(dim=1, keepdim=True)
+    student = torch.softmax(logits / 2, dim=1)
+    kl = 4 * (cooled * (cooled / student).log()).sum(dim=1).mean()
+    assert losses.answers(logits, hard, soft, 0.0, 2.0) == pytest.approx(float(kl), rel=1e-5)
+    assert losses.answers(soft.log(), hard, soft, 0.0, 2.0) == pytest.approx(0.0, abs=1e-6)
+    half = losses.answers(logits, hard, soft, 0.5, 2.0)
+    assert half == pytest.approx(float(expected + kl) / 2, rel=1e-5)
+
+
+def test_what_stays_the_same_costs_nothing_and_what_moves_does():
+    logits, asked = torch.randn(4, 5), torch.ones(4, 5)
+    assert losses.answers_kept(logits, logits, 2.0) == pytest.approx(0.0, abs=1e-6)
+    assert losses.answers_kept(logits + torch.randn(4, 5), logits, 2.0) > 0.01
+    assert losses.matches_kept(logits, logits, asked, 2.0) == pytest.approx(0.0, abs=1e-6)
+    assert losses.matches_kept(-logits, logits, asked, 2.0) > 0.01
+    scores, boxes = torch.randn(1, 9, 2), torch.rand(1, 9, 4) * 0.2 + 0.4
+    weights, asked = losses.BoxWeights(), torch.ones(1, 1, 2)
+    same = losses.boxes_kept(scores, boxes, (scores, boxes), asked, 2.0, weights)
+    assert same == pytest.approx(0.0, abs=1e-4)
+    assert losses.boxes_kept(scores, boxes + 0.1, (scores, boxes), asked, 2.0, weights) > 0.5
+
+
+def test_texts_that_were_not_asked_do_not_count():
+    logits, scores = torch.randn(2, 3), torch.zeros(2, 3)
+    asked = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    moved = logits + 5 * (1 - asked)
+    for alpha in (1.0, 0.3):
+        first = losses.matches(logits, scores, asked, alpha, 2.0)
+        assert first == pytest.approx(float(losses.matches(moved, scores, asked, alpha, 2.0)))
+
+
+def test_giou_of_known_boxes():
+    first = torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2]])
+    second = torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.8, 0.5, 0.2, 0.2]])
+    found = losses.generalised_iou(first, second)
+    assert found[0] == pytest.approx(1.0) and found[1] == pytest.approx(-0.1 / 0.5, abs=1e-5)
+
+
+def test_boxes_that_want_one_patch_get_two():
+    points = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
+    centers = np.array([[0.3, 0.3], [0.3, 0.25], [0.8, 0.9]])
+    assert losses.nearest_patches(centers, points).tolist() == [0, 1, 3]
+    found = np.array([[0.9, 0.9, 0.1, 0.1], [0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 0.1, 0.1]])
+    truth = np.array([[0.2, 0.2, 0.1, 0.1], [0.9, 0.9, 0.1, 0.1]])
+    chosen = losses.hungarian_patches(found, truth, np.zeros((3, 2)), losses.BoxWeights())
+    assert chosen.tolist() == [1, 0]
+
+
+def test_batches_are_shuffled_epochs_and_a_function_of_the_step():
+    order = Order(10, 4, seed=1)
+    rows = np.concatenate([order[step] for step in range(5)])
+    assert sorted(rows[:10]) == list(range(10)) == sorted(rows[10:])
+    assert list(rows[:10]) != list(rows[10:]) and list(rows[:10]) != list(range(10))
+    assert order[3].tolist() == Order(10, 4, seed=1)[3].tolist()
+    assert keep(list("abcdef"), 3, 0) == sorted(keep(list("abcdef"), 3, 0)) != list("abc")
+
+
+@pytest.mark.parametrize("module", ["vqa", "locate", "match"])
+def test_a_student_learns_its_samples(students, images, module):
+    samples = [*_samples(module), *(_samples(module, 1)[:1])]
+    student = students[module]
+    settings = FitSettings(steps=60, batch_size=8, lr=3e-3, alpha=1.0, seed=2)
+    before = distance(student, samples, images, settings)
+    found = fit(student, samples, images, settings, held_out=samples)
+    assert found["distance"] < 0.5 * before
+    if module != "locate":  # boxes take longer than a test may
+        assert found["agreement"] > 0.9
+    assert not student.model.training
+
+
+@pytest.mark.parametrize("module", ["vqa", "locate", "match"])
+@pytest.mark.parametrize("lora", [None, 4])
+def test_killed_and_resumed_gives_the_weights_of_an_uninterrupted_run(
+    images, tmp_path, module, lora
+):
+    settings = FitSettings(**(vars(FAST) | {"lora": lora, "flip": True, "shift": 2}))
+
+    def run(folder, stop=None):
+        student = create_students(["what color is it"], NAMES, seed=1)[module]
+        frozen = copy.deepcopy(student)
+
+        def log(row):
+            if row["step"] == stop:
+                raise KeyboardInterrupt
+
+        fit(
+            student, _samples(module, 16), images, settings, frozen=frozen,
+            replay_samples=_samples(module, 8, first=16), checkpoint=folder,
+            log=log, held_out=None,
+        )  # fmt: skip
+        return student.model.state_dict()
+
+    class Killed(Exception):
+        pass
+
+    whole = run(tmp_path / "whole")
+    advance = fit.__globals__["_Run"].advance
+    fit.__globals__["_Run"].advance = lambda self, log: (
+        (_ for _ in ()).throw(Killed) if self.step == 8 else advance(self, log)
+    )
+    try:
+        with pytest.raises(Killed):
+            run(tmp_path / "killed")
+    finally:
+        fit.__globals__["_Run"].advance = advance
+    steps = []
+    fit.__globals__["_Run"].advance = lambda self, log: (
+        steps.append(self.step),
+        advance(self, log),
+    )
+    try:
+        resumed = run(tmp_path / "killed")
+    finally:
+        fit.__globals__["_Run"].advance = advance
+    assert steps == list(range(5, 12))  # from the last checkpoint, not from the start
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_checkpoint_of_other_data_is_not_gone_on_from(students, images, tmp_path):
+    fit(students["vqa"], _samples("vqa"), images, FAST, checkpoint=tmp_path)
+    other = create_students(["what color is it"], NAMES, seed=1)["vqa"]
+    fit(other, _samples("vqa", 12), images, FAST, checkpoint=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_lora_is_folded_into_plain_weights(students, images):
+    student = students["match"]
+    before = {name: value.clone() for name, value in student.model.state_dict().items()}
+    settings = FitSettings(steps=5, batch_size=8, lora=2, lr=1e-2)
+    fit(student, _samples("match"), images, settings)
+    after = student.model.state_dict()
+    assert set(before) == set(after)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    linear = {name for name in before if name.endswith(".weight") and before[name].ndim == 2}
+    assert moved and moved <= linear
+    assert all(p.requires_grad for p in student.model.parameters())
+
+
+def test_eight_bit_optimizer_trains(students, images):
+    settings = FitSettings(steps=30, batch_size=8, lr=2e-3, optimizer="adamw8bit", alpha=1.0)
+    found = fit(students["vqa"], _samples("vqa"), images, settings)
+    assert found["loss"] < 1.0
+    with pytest.raises(UserError, match="no optimizer"):
+        fit(students["vqa"], _samples("vqa"), images, FitSettings(steps=1, optimizer="sgd"))
+
+
+def test_self_distillation_holds_a_student_to_what_it_said(images):
+    def moved(weight):
+        student = create_students(["what color is it"], NAMES, seed=1)["vqa"]
+        frozen = copy.deepcopy(student)
+        earlier = [Sample("vqa", s.image_id, s.region, ("is it red?",)) for s in _samples("vqa")]
+        settings = FitSettings(steps=30, batch_size=8, lr=1e-3, self_distillation=weight)
+        fit(student, _samples("vqa"), images, settings, frozen=frozen, replay_samples=earlier)
+        tokens = student.encode(["is it red?"])
+        pixels = torch.from_numpy(student.crop(images.get("0"), (0, 0, 100, 100)))[None]
+        with torch.inference_mode():
+            pair = student.logits(pixels, tokens), frozen.logits(pixels, tokens)
+        return float(losses.answers_kept(*pair, 1.0))
+
+    assert moved(3.0) < 0.3 * moved(0.0)
+
+
+def test_early_stopping_returns_the_best_weights(students, images):
+    settings = FitSettings(steps=40, batch_size=8, lr=2e-3, alpha=1.0, eval_every=5, patience=2)
+    rows = []
+    samples = _samples("vqa")
+    found = fit(students["vqa"], samples, images, settings, held_out=samples, log=rows.append)
+    measured = [row["agreement"] for row in rows if "agreement" in row]
+    assert found["agreement"] == pytest.approx(max(measured), abs=1e-4)
+    assert found["steps"] < 40
+
+
+def test_samples_that_cannot_be_learnt_are_left_out(students, images):
+    good = _samples("vqa", 6)
+    strange = Sample("vqa", "0", good[0].region, good[0].texts, answers=(("zebra", 1.0),))
+    broken = Sample("vqa", "broken", good[0].region, good[0].texts, answers=(("red", 1.0),))
+    found = fit(students["vqa"], [*good, strange, broken], images, FAST)
+    assert found["samples"] == 6
+    with pytest.raises(UserError, match="nothing to train"):
+        fit(students["vqa"], [strange, broken], images, FAST)
+
+
+def test_agreement_counts_boxes_once(students, images):
+    class Twice:
+        module = "locate"
+
+        def answer(self, calls, images):
+            from sdvp_core.modules.call import Output
+
+            box = (10.0, 10.0, 30.0, 30.0)
+            return [Output(boxes=(box, box), scores=(0.9, 0.8)) for _ in calls]
+
+    sample = Sample(
+        "locate", "0", (0, 0, 100, 100), ("red",), boxes=((10, 10, 30, 31),), scores=(1,)
+    )
+    assert agreement(Twice(), [sample], images) == pytest.approx(2 / 3)

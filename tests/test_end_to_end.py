@@ -1,0 +1,116 @@
+"""The whole chain on a handful of questions, stage by stage, as `dvc repro` would run it."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sdvp_core.base.records import EXECUTIONS, STEPS, SUPERVISION
+from sdvp_core.base.tables import read_table
+
+ROOT = Path(__file__).parent.parent
+FEW = {"steps": 4, "batch_size": 8, "samples": 60}
+
+
+def _small(values: dict) -> dict:
+    """params.yaml with small numbers: the toy run is the real run."""
+    for task in values["tasks"].values():
+        task["world"] = {split: 6 for split in task["world"]}
+    pretrain, teacher = values["pretrain"], {"answers": FEW, "boxes": FEW}
+    pretrain |= {module: FEW for module in ("vqa", "locate", "match")}
+    pretrain["replay"] = {"vqa": 12, "locate": 6, "match": 6}
+    values["teachers"] = {name: teacher for name in values["teachers"]}
+    values["distill"] |= {module: FEW for module in ("vqa", "locate", "match")}
+    values["supervise"] |= {"min_confidence": {}, "measured_steps": 40}
+    values["evaluate"]["resamples"] = 50
+    return values
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which every stage has run."""
+    folder = tmp_path_factory.mktemp("chain")
+    patch = pytest.MonkeyPatch()
+    patch.chdir(folder)
+    patch.setenv("SDVP_CACHE", str(folder / "cache"))
+    params = _small(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    for stage, arguments in _commands(params):
+        importlib.import_module(f"stages.{stage}").main(*arguments)
+    yield folder
+    patch.undo()
+
+
+def _commands(params: dict) -> list[tuple[str, list[str]]]:
+    tasks, links = list(params["tasks"]), list(params["sequence"])
+    each = [("prepare", [t]) for t in tasks] + [("generate", [t]) for t in tasks]
+    each += [("pretrain", [])] + [("teacher", [t]) for t in params["teachers"]]
+    each += [("evaluate", ["base", skill]) for skill in params["evaluate"]["skills"]]
+    for link in links:
+        each += [(s, [link]) for s in ("execute", "supervise", "distill", "evaluate")]
+    return [*each, ("report", [])]
+
+
+def test_every_program_has_a_row_and_every_step_a_target_or_a_reason(finished):
+    links = finished / "data" / "links" / "shapes_gqa"
+    programs = read_table(finished / "data" / "shapes_gqa" / "programs.parquet")
+    executions = read_table(links / "executions.parquet", EXECUTIONS)
+    questions = read_table(finished / "data" / "shapes_gqa" / "questions.parquet").to_pylist()
+    traced = {row["question_id"] for row in questions if row["split"] == "distill"}
+    expected = [p for p in programs.column("question_id").to_pylist() if p in traced]
+    assert executions.num_rows == len(expected) > 0
+    steps = read_table(links / "steps.parquet", STEPS)
+    supervision = read_table(links / "supervision.parquet", SUPERVISION).to_pylist()
+    assert [row["step_id"] for row in supervision] == steps.column("step_id").to_pylist()
+    assert sum(executions.column("steps").to_pylist()) == steps.num_rows > 0
+    assert all(row["kept"] != bool(row["drop_reason"]) for row in supervision)
+
+
+def test_the_summary_has_what_users_read(finished):
+    summary = json.loads((finished / "results" / "summary.json").read_text())
+    assert set(summary) >= {"links", "forgetting", "unseen", "targets", "minutes", "versions"}
+    for link in ("shapes_gqa", "shapes_nlvr2"):
+        for dialect in ("visprog", "viper"):
+            numbers = summary["links"][link]["dialects"][dialect]
+            keys = {"before", "after", "gain", "low", "high", "n", "ceiling", "bare_student",
+                    "bare_teacher"}  # fmt: skip
+            assert set(numbers) >= keys and numbers["n"] > 0
+            assert numbers["gain"] == pytest.approx(100 * (numbers["after"] - numbers["before"]))
+    assert set(summary["unseen"]) == {"shapes_count", "shapes_refer"}
+
+
+def test_perfect_modules_answer_what_the_world_asks(finished):
+    summary = json.loads((finished / "results" / "summary.json").read_text())
+    ceilings = [
+        d["ceiling"] for link in summary["links"].values() for d in link["dialects"].values()
+    ]
+    assert min(ceilings) == 1.0
+
+
+def test_a_stranger_can_read_the_release(finished):
+    import pandas
+
+    from sdvp_core.command.dataset import describe_release, validate_release
+
+    release = finished / "release"
+    assert "steps" in validate_release(release)
+    assert "shapes_gqa" in describe_release(release)
+    frame = pandas.concat(map(pandas.read_parquet, release.glob("data/*.parquet")))
+    assert frame["step_id"].is_unique and set(frame["module"]) <= {"vqa", "locate", "match"}
+
+
+def test_a_stage_run_again_writes_the_same_bytes(finished):
+    path = finished / "data" / "links" / "shapes_gqa" / "steps.parquet"
+    before = path.read_bytes()
+    path.unlink()
+    importlib.import_module("stages.execute").main("shapes_gqa")
+    assert path.read_bytes() == before
+
+
+def test_the_report_needs_nothing_from_outside(finished):
+    html = (finished / "results" / "report.html").read_text()
+    assert "shapes_gqa" in html
+    for word in ('src="http', 'href="http', "<script src", "@import"):
+        assert word not in html
