@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: repro test lint clean
 repro: .venv/ready
-	$(BIN)/dvc repro
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
 test: .venv/ready
 	$(BIN)/ruff check .

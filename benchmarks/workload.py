@@ -68,7 +68,7 @@ class Memory:
     def _watch(self) -> None:
         while not self._over.wait(SAMPLED_EVERY):
             self.host = max(self.host, _private("self"))
-            self.workers = max(self.workers, sum(map(_private, _children())))
+            self.workers = max(self.workers, sum(map(_private, filter(_is_other, _children()))))
 
 
 def _children() -> list[str]:
@@ -82,6 +82,14 @@ def _children() -> list[str]:
             except OSError:
                 continue
         return pids
+
+
+def _is_other(pid: str) -> bool:
+    """Not this very program, which a child is for a moment before it becomes a worker."""
+    try:
+        return Path(f"/proc/{pid}/exe").readlink() != Path("/proc/self/exe").readlink()
+    except OSError:
+        return False
 
 
 def _private(pid: str) -> float:

@@ -16,7 +16,7 @@ from sdvp_core.base.runtime import (
     run_stage,
 )
 from sdvp_core.base.shards import forget
-from sdvp_core.base.tables import write_table
+from sdvp_core.base.tables import TableWriter
 from stages import paths
 
 
@@ -25,37 +25,50 @@ def main(name: str) -> None:
     from sdvp_core.interpreter.rows import Execution, execute_programs, limits_of
     from sdvp_core.interpreter.scheduler import Statistics
     from sdvp_core.modules.students import load_students, revision
+    from sdvp_core.teacher.forcing import forced
+    from sdvp_core.teacher.swap import load_modules
+    from sdvp_core.teacher.swap import revision as teacher_revision
 
     params = load_params()
     link = params.link(name)
     task = TaskFolder(paths.task(link.task))
     questions = task.questions("distill")
     programs = task.programs(questions, params.generate.dialects)
-    students = paths.students(link.after)
-    execution = Execution(
-        load_students(students, pick_device(params.run.device)),
-        link.after,
-        task.images(),
-        params.task(link.task).scene,
-        limits_of(params.execute),
-        params.run.held,
-    )
+    students, teacher = paths.students(link.after), paths.teacher(link.task)
+    modules = load_students(students, pick_device(params.run.device))
+    passes = [(link.after, modules)]
+    if params.execute.teacher_forcing:
+        passes.append((f"{link.after} forced", forced(modules, load_modules(teacher))))
     shards = cache_folder(
         "execute",
-        code_revision("base", "program", "modules", "interpreter"),
-        revision(students)[:16],
+        code_revision("base", "program", "modules", "interpreter", "teacher"),
+        f"{revision(students)}-{teacher_revision(teacher)}",
         file_sha256(task.path / "programs.parquet")[:16],
     )
-    statistics = Statistics()
-    rows = execute_programs(programs, questions, execution, correct, shards, statistics)
-    traces = list(progress(rows, f"{name} traces", len(programs)))
-    folder = paths.link(name)
-    write_table(folder / "executions.parquet", (row["execution"] for row in traces), EXECUTIONS)
-    count = write_table(
-        folder / "steps.parquet", (step for row in traces for step in row["steps"]), STEPS
+    statistics, images = Statistics(), task.images()
+    scene, limits = params.task(link.task).scene, limits_of(params.execute)
+    rows = (
+        row
+        for label, these in passes
+        for row in execute_programs(
+            programs,
+            questions,
+            Execution(these, label, images, scene, limits, params.run.held),
+            correct,
+            shards / label,
+            statistics,
+        )
     )
+    folder = paths.link(name)
+    with (
+        TableWriter(folder / "executions.parquet", EXECUTIONS) as executions,
+        TableWriter(folder / "steps.parquet", STEPS) as steps,
+    ):
+        for row in progress(rows, f"{name} traces", len(programs) * len(passes)):
+            executions.write([row["execution"]])
+            steps.write(row["steps"])
     forget(shards)
-    log.info("wrote %d traces and %d steps to %s; %s", len(traces), count, folder, statistics)
+    log.info("wrote the traces and their steps to %s; %s", folder, statistics)
 
 
 if __name__ == "__main__":

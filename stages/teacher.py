@@ -41,7 +41,7 @@ def main(name: str) -> None:
     )
     save(teacher, folder)
     held_out = list(task.annotations(images_of(val)))
-    found = measure(teacher, held_out, images, list(val.values()), params.seed)
+    found = measure(teacher, held_out, images, list(val.values()), params.seed, section.measured)
     write_json(folder / "held_out.json", found)
     log.info("wrote the teacher to %s: %s %s", folder, teacher.parameters(), found)
 

@@ -18,7 +18,7 @@ def _small(values: dict) -> dict:
     """params.yaml with small numbers: the toy run is the real run."""
     for task in values["tasks"].values():
         task["world"] = {split: 6 for split in task["world"]}
-    pretrain, teacher = values["pretrain"], {"answers": FEW, "boxes": FEW}
+    pretrain, teacher = values["pretrain"], {"answers": FEW, "boxes": FEW, "measured": 30}
     pretrain |= {module: FEW for module in ("vqa", "locate", "match")}
     pretrain["replay"] = {"vqa": 12, "locate": 6, "match": 6}
     values["teachers"] = {name: teacher for name in values["teachers"]}
@@ -60,7 +60,9 @@ def test_every_program_has_a_row_and_every_step_a_target_or_a_reason(finished):
     questions = read_table(finished / "data" / "shapes_gqa" / "questions.parquet").to_pylist()
     traced = {row["question_id"] for row in questions if row["split"] == "distill"}
     expected = [p for p in programs.column("question_id").to_pylist() if p in traced]
-    assert executions.num_rows == len(expected) > 0
+    own = [s for s in executions.column("student_set").to_pylist() if s == "base"]
+    assert len(own) == len(expected) > 0
+    assert executions.num_rows == 2 * len(own)  # each once more under teacher forcing
     steps = read_table(links / "steps.parquet", STEPS)
     supervision = read_table(links / "supervision.parquet", SUPERVISION).to_pylist()
     assert [row["step_id"] for row in supervision] == steps.column("step_id").to_pylist()

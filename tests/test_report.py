@@ -59,7 +59,12 @@ def results():
     b = evaluate_link("b", "b", ["base", "a", "b"], predictions(("base", "a", "b", *models)),
                       {**skills, "a": "previous", "b": "target"}, resamples=100)  # fmt: skip
     targets = {
-        "a": {"vqa": {"none": {"accuracy": 0.6, "n": 100}, "name": {"accuracy": 0.9, "n": 100}}},
+        "a": {
+            "vqa": {
+                "none": {"accuracy": 0.6, "n": 100, "ambiguous_accuracy": 0.1, "ambiguous_n": 40},
+                "name": {"accuracy": 0.9, "n": 100, "ambiguous_accuracy": 0.8, "ambiguous_n": 40},
+            }
+        },
         "b": {"vqa": {"none": {"accuracy": 0.9, "n": 300}}, "locate": {"none": 0.8}},
     }
     without = {"a": {"points": 12.0, "low": 9.0, "high": 15.0, "tasks": {}}}
@@ -190,7 +195,7 @@ def test_a_trace_page_shows_every_step_and_escapes_everything():
     assert "&lt;script&gt;" in page
     assert "red square 0.20" in page and "blue square 0.90" in page
     assert "What color is the square?" in page and "not trained on: low" in page
-    assert "student differs" in page and "student as teacher" in page
+    assert page.count("&#10007; no<") == 2 and page.count("&#10003; yes<") == 1  # agree
     assert ">2,3</text>" in page  # two steps that looked at the same region share a mark
 
 
@@ -284,6 +289,7 @@ def test_the_markdown_tables_are_whole(results, tmp_path):
         body = lines[i - 1 : i + 2]
         assert all(line.count("|") == width for line in body), body
     assert any("BWT, divided by T" in line for line in tables)
+    assert "| a | vqa | ambiguous | 10.0 | 80.0 | 40 |" in tables
     assert any("+12.0 [+9.0, +15.0]" in line for line in tables)
 
 

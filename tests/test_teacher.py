@@ -20,10 +20,10 @@ from sdvp_core.tasks.shapes import scene
 from sdvp_core.teacher import accuracy, fit, learning, swap
 from sdvp_core.teacher.adapter import adapt, pointed
 from sdvp_core.teacher.boxes import BoxConfig, BoxTeacher, Candidates, candidates
+from sdvp_core.teacher.compare import matched, overlap, same
 from sdvp_core.teacher.examples import Examples, beside, own_questions
-from sdvp_core.teacher.geometry import matched, overlap
-from sdvp_core.teacher.label import label, to_samples
-from sdvp_core.teacher.model import Teacher, load, save
+from sdvp_core.teacher.label import _sure, label, to_samples
+from sdvp_core.teacher.model import PRESENT, Teacher, load, save
 from sdvp_core.teacher.views import CROP, WIDE, frame, view, whole_view
 from sdvp_core.teacher.words import Words, heads_of
 
@@ -181,6 +181,14 @@ def test_box_outlines_the_region_on_the_whole_image():
 def test_a_question_that_names_its_thing_is_left_alone():
     assert pointed("What color is the ring?", "square") == "What color is the ring?"
     assert pointed("Is it red or blue?", "square") == "Is the square red or blue?"
+    assert pointed("What is this?", "square") == "What is the square?"
+
+
+def test_only_an_it_without_a_thing_is_pointless():
+    whole = (0, 0, 100, 100)
+    for text, pointless in (("Is it red?", True), ("Is the star that is above it red?", True),
+                            ("Is the star that is above the ring red?", False)):  # fmt: skip
+        assert adapted(step(0, "vqa", text, whole, "no"), [], "name").pointless == pointless
 
 
 def test_an_unknown_strategy_is_a_mistake():
@@ -215,8 +223,8 @@ def test_beside_compares_middles():
 
 def test_own_questions_go_together_by_image():
     row = {"image_ids": ["a"], "question": "?", "answer": "yes", "answer_type": "yesno"}
-    asks = own_questions([row] * 5 + [row | {"answer_type": "box"}], ("yesno",))
-    assert [len(ask.pairs) for ask in asks] == [4, 1]
+    asks = own_questions([row] * 4 + [row | {"answer_type": "box"}], ("yesno",))
+    assert [len(ask.pairs) for ask in asks] == [2, 2]
 
 
 # Boxes
@@ -367,6 +375,17 @@ def test_answers_do_not_depend_on_what_is_asked_beside_them(teacher, world):
     assert np.allclose(together.sum(1), 1, atol=1e-5)
 
 
+def test_yes_no_questions_are_read_off_open_ones(teacher, world):
+    image = world[0].get("i0")
+    said = teacher.answer([image] * 2, ["What color is it?", "What shape is it?"])
+    red, square = (teacher.answer_words.index(word) for word in ("red", "square"))
+    sure = teacher.truths([image] * 3, ["Is it red?", "Is it a red square?", "Is there a ring?"])
+    assert sure[0] == pytest.approx(said[0, red], abs=1e-5)
+    assert sure[1] == pytest.approx(min(said[0, red], said[1, square]), abs=1e-5)
+    asked = teacher.answer([image], ["Is there a ring?"])
+    assert sure[2] == pytest.approx(teacher.yes(asked)[0], abs=1e-5)
+
+
 def traces(rows):
     """One step of each module on the first thing of every scene, and what cannot be labelled."""
     found = []
@@ -431,12 +450,17 @@ def test_filters_of_confidence_and_of_the_students_answers(teacher, world):
     assert not any(r["target_topk"] for r in limited)
 
 
+def test_a_box_at_the_threshold_is_the_least_certain():
+    sure = [_sure(score) for score in (0.0, 0.2, PRESENT, 0.7, 1.0)]
+    assert sure[0] == sure[-1] == 1 and min(sure) == sure[2] == 0.5
+
+
 def test_targets_are_compared_with_the_oracle_as_steps_are():
-    assert accuracy.same("vqa", "Red", "red") and not accuracy.same("vqa", "red", None)
-    assert accuracy.same("match", [0.9], [0.6]) and not accuracy.same("match", [0.9], [0.4])
-    assert accuracy.same("match", [0.2, 0.3], [0.0, 1.0])
-    assert accuracy.same("locate", [RED, BLUE], [BLUE, RED])
-    assert not accuracy.same("locate", [RED], [RED, BLUE])
+    assert same("vqa", "Red", "red") and not same("vqa", "red", None)
+    assert same("match", [0.9], [0.6]) and not same("match", [0.9], [0.4])
+    assert same("match", [0.2, 0.3], [0.0, 1.0])
+    assert same("locate", [RED, BLUE], [BLUE, RED])
+    assert not same("locate", [RED], [RED, BLUE])
 
 
 def test_a_region_with_parts_of_two_things_is_ambiguous():
@@ -470,10 +494,10 @@ def test_the_teacher_stands_in_for_modules(teacher, world, tmp_path):
     box = tuple(rows[0]["objects"][0]["box"])
     whole = (0.0, 0.0, 100.0, 100.0)
     asked = Call("vqa", "i0", box, ("What color is it?",))
-    answered, missing, same = modules["vqa"].answer(
+    answered, missing, repeated = modules["vqa"].answer(
         [asked, Call("vqa", "gone", box, ("What color is it?",)), asked], images
     )
-    assert answered.answer in teacher.answer_words and missing.error and same == answered
+    assert answered.answer in teacher.answer_words and missing.error and repeated == answered
     (fits,) = modules["match"].answer([Call("match", "i0", box, ("red object", "ring"))], images)
     assert len(fits.scores) == 2 and fits.answer in ("red object", "ring")
     (seen,) = modules["locate"].answer([Call("locate", "i0", whole, ("object",))], images)
@@ -485,3 +509,17 @@ def test_held_out_measures_name_their_size(teacher, world):
     found = fit.measure(teacher, rows, images, [], 3, count=20)
     assert {"named", "it", "outlined", "related", "scene", "boxes"} <= set(found)
     assert found["named"]["n"] == 20 and 0 <= found["boxes"]["recall"] <= 1
+
+
+def test_a_vqa_checkpoint_of_others_can_be_the_teacher(world, tmp_path):
+    from sdvp_core.modules.vqa import VqaStudent
+
+    VqaStudent.create(["what", "color", "is", "it"], ["red", "blue"], 0).save(tmp_path / "answers")
+    other = load(tmp_path)
+    image = world[0].get("i0")
+    scores = other.answer([image, image], ["What color is it?", "Why?"])
+    assert other.answer_words == ("red", "blue") and np.allclose(scores.sum(1), 1, atol=1e-5)
+    asked = [[s for s in trace if s["module"] != "knowledge"] for trace in traces(world[1])[:2]]
+    made = list(label(asked, other, world[0], Supervise()))
+    assert {r["drop_reason"] for r in made if r["module"] == "locate"} == {"no teacher for locate"}
+    assert any(r["kept"] for r in made if r["module"] == "vqa")

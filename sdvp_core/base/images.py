@@ -4,6 +4,7 @@ import io
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
@@ -26,6 +27,7 @@ class ImageStore:
         self._rows = {row["image_id"]: row for row in rows}
         self._capacity = capacity
         self._decoded: OrderedDict[str, Image.Image] = OrderedDict()
+        self._lock = RLock()
 
     @classmethod
     def from_table(cls, *paths: Path) -> "ImageStore":
@@ -45,14 +47,15 @@ class ImageStore:
 
     def get(self, image_id: str) -> Image.Image:
         """The decoded image, mode RGB."""
-        if image_id in self._decoded:
-            self._decoded.move_to_end(image_id)
-            return self._decoded[image_id]
-        image = self._decode(image_id)
-        self._decoded[image_id] = image
-        if len(self._decoded) > self._capacity:
-            self._decoded.popitem(last=False)
-        return image
+        with self._lock:  # forwards run in a thread of their own
+            if image_id in self._decoded:
+                self._decoded.move_to_end(image_id)
+                return self._decoded[image_id]
+            image = self._decode(image_id)
+            self._decoded[image_id] = image
+            if len(self._decoded) > self._capacity:
+                self._decoded.popitem(last=False)
+            return image
 
     def size(self, image_id: str) -> tuple[int, int]:
         """Width and height in pixels."""

@@ -36,7 +36,7 @@ class Task(Section):
     source: str | None = None  # folder with the official files
     world: dict[Split, Count] | None = None  # scenes a split
     bank: str | None = None  # JSON lines of recorded programs (default: the world's own)
-    programs: Literal["semantic", "recorded"] = "semantic"
+    programs: Literal["semantic", "recorded", "llm"] = "semantic"
     scene: Literal["image", "pair", "boxes"] = "image"  # IMAGE; LEFT, RIGHT; LEFT, MIDDLE, RIGHT
     shares: dict[Split, Fraction] = {}  # parts of the official train split, by image
     limits: dict[Split, Count] = {}  # at most so many questions of a split
@@ -55,6 +55,7 @@ class Schedule(Section):
     batch_size: Count = 64
     lr: float = 2e-3
     samples: Count = 40_000  # training examples drawn from the annotations
+    easy_steps: Annotated[int, Field(ge=0)] = 0  # steps on the easy examples alone, before all
 
 
 class Pretrain(Section):
@@ -74,21 +75,24 @@ class Teacher(Section):
     """The small task-specific teacher of a task."""
 
     folder: str | None = None  # a fitted teacher to take instead
+    measured: Count = 1000  # held-out sub-questions of each kind it is measured on
     answers: Schedule
     boxes: Schedule
 
 
 class Generate(Section):
     dialects: list[Dialect] = ["visprog", "viper"]
+    llm: dict[str, Any] | None = None  # of sdvp_core/llm/settings.py, for tasks with programs: llm
 
 
 class Execute(Section):
-    """Limits of one program; what exceeds them is a row with status `limit`."""
+    """Limits of one program (what exceeds them is a row with status `limit`), and how it is run."""
 
     seconds: float = 2.0  # of computing inside the sandbox, module calls not counted
     memory_mb: Count = 64
     depth: Count = 200
     calls: Count = 500
+    teacher_forcing: bool = True  # run every program once more, the teacher's answers handed on
 
 
 class Supervise(Section):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sdvp_core.base.tables import disk_errors
+
 Row = dict[str, Any]
 
 
@@ -20,6 +22,7 @@ def in_shards(
 
     ``folder`` must be named by everything the rows depend on. A shard file appears whole or not at
     all, so a run killed at any moment loses at most the open shard, and rows come out equal.
+    A full disk raises ``UserError``; finished shards stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for number, shard in enumerate(_split(items, size)):
@@ -38,10 +41,14 @@ def forget(folder: Path) -> None:
 
 def _write(path: Path, rows: Iterable[Row]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    os.replace(temporary, path)
+    try:
+        with disk_errors(path):
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                for row in rows:
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _split(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -3,6 +3,8 @@
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from errno import EACCES, EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +16,74 @@ from sdvp_core.base.errors import UserError
 ROWS_PER_GROUP = 10_000
 
 
+class TableWriter:
+    """A Parquet file written piece by piece; two of them make two tables in one pass.
+
+    A context manager. The file appears under its name only when the block ends well. Memory holds
+    at most one row group. ``count`` is how many rows were given.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.count = 0
+        self._path, self._schema = path, schema
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._held: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "TableWriter":
+        with disk_errors(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
+        return self
+
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Append rows. Missing keys become nulls; a key without a column raises ``ValueError``."""
+        for row in rows:
+            self._held.append(row)
+            self.count += 1
+            if len(self._held) == ROWS_PER_GROUP:
+                self._flush()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with disk_errors(self._path):
+                if kind is None and self._held:
+                    self._flush()
+                self._file.close()
+                if kind is None:
+                    os.replace(self._temporary, self._path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        table = _to_arrow(self._held, self._schema)
+        with disk_errors(self._path):
+            self._file.write_table(table, row_group_size=ROWS_PER_GROUP)
+        self._held = []
+
+
 def write_table(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
     """Write rows to a Parquet file, row group by row group, and return how many there were.
 
     The file appears under its name only when it is whole. Missing keys become nulls; a key the
     schema does not know raises ``ValueError``, for it would be lost in silence.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    count = 0
+    with TableWriter(path, schema) as writer:
+        writer.write(rows)
+    return writer.count
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Where the disk is full or the place not writable, a ``UserError`` that says what to do."""
     try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for chunk in _chunks(rows, ROWS_PER_GROUP):
-                writer.write_table(_to_arrow(chunk, schema), row_group_size=ROWS_PER_GROUP)
-                count += len(chunk)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return count
+        yield
+    except OSError as error:
+        if error.errno not in (ENOSPC, EDQUOT, EROFS, EACCES):
+            raise
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}): make room or give it another place, "
+            "and run the same command again; what is finished is kept."
+        ) from error
 
 
 def read_table(
@@ -98,26 +150,16 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, with `\\n` line ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(temporary, path)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON with sorted keys, written atomically."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def _chunks(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    chunk: list[dict[str, Any]] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def _to_arrow(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -101,11 +101,17 @@ def _samples(
 
 
 def _shuffled(samples: list[Sample], rng: random.Random) -> list[Sample]:
-    """The control: every sample gets another one's target, which must not help."""
-    others = rng.sample(samples, len(samples))
+    """The control: every sample gets another one's target, which must not help.
+
+    Targets are exchanged among samples with equally many texts, or a score would have no text.
+    """
+    by_texts: dict[int, list[Sample]] = {}
+    for sample in samples:
+        by_texts.setdefault(len(sample.texts), []).append(sample)
     return [
-        replace(s, answers=o.answers, boxes=o.boxes, scores=o.scores[: len(s.texts)] or s.scores)
-        for s, o in zip(samples, others, strict=True)
+        replace(sample, answers=other.answers, boxes=other.boxes, scores=other.scores)
+        for group in by_texts.values()
+        for sample, other in zip(group, rng.sample(group, len(group)), strict=True)
     ]
 
 

@@ -17,7 +17,7 @@ class CallCache:
     """The last ``capacity`` answers; 0 keeps none."""
 
     def __init__(self, capacity: int = CACHED_OUTPUTS) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._outputs: OrderedDict[Call, Output] = OrderedDict()
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class CallCache:
 
     def put(self, call: Call, output: Output) -> None:
         self._outputs[call] = output
-        if len(self._outputs) > self._capacity:
+        if len(self._outputs) > self.capacity:
             self._outputs.popitem(last=False)
 
 
@@ -56,10 +56,10 @@ class Forwards:
         """``wanted``, or the size of batch that memory has been found to allow."""
         return min(wanted, self._most.get(name, wanted))
 
-    def start(self, name: str, calls: Sequence[Call]) -> None:
+    def start(self, name: str, calls: Sequence[Call], encodings: int) -> None:
         """Begin a batch of different calls; the one before must have been finished."""
         self._statistics.unique_calls += len(calls)
-        self._statistics.largest_batch = max(self._statistics.largest_batch, len(calls))
+        self._statistics.largest_batch = max(self._statistics.largest_batch, encodings)
         self._batch = (calls, self._thread.submit(self._forward, name, calls))
 
     def finish(self) -> dict[Call, Output]:

@@ -50,6 +50,7 @@ class Live:
     call: Call | None = None
     arguments: dict[str, Any] | None = None
     parents: tuple[int, ...] = ()
+    again: bool = False  # its first worker was killed by somebody else
 
     def pending(self, modules: Container[str], calls: int) -> Call | None:
         """The call the program waits for, checked; None once it has ended.
@@ -67,12 +68,15 @@ class Live:
 
     def deliver(self, output: Output) -> None:
         """Record the step and run on, or end where the module could not answer."""
+        given, arguments = output.handed or output, dict(self.arguments or {})
+        if output.handed is not None:
+            arguments["handed"] = given.value(self.call.module)
         try:
-            value = program_value(self.call, output, self.sizes[self.call.image_id])
+            value = program_value(self.call, given, self.sizes[self.call.image_id])
         except Refused as refused:
             self.program.end(End(refused.status, one_line(refused)))
             return
-        step = Step(len(self.steps), self.parents, self.arguments or {}, self.call, output)
+        step = Step(len(self.steps), self.parents, arguments, self.call, output)
         self.steps.append(step)
         self.program.resume([step.index, value])
 

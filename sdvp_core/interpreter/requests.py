@@ -42,12 +42,19 @@ def checked_call(
 
 
 def _region(box: Sequence[Any], size: tuple[int, int]) -> Box:
-    if not all(isinstance(c, (int, float)) and math.isfinite(c) for c in box):
+    if not all(map(_is_number, box)):
         raise ValueError("the region is not made of four numbers")
     clipped = _clip(box, size)
     if clipped is None:
         raise ValueError("the region has no area inside the image")
     return clipped
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # an integer beyond the floats
+        return False
 
 
 def _clip(box: Sequence[float], size: tuple[int, int]) -> Box | None:

@@ -1,7 +1,7 @@
 """Programs in, rows of the executions and steps tables out: in shards, resumable."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,13 @@ from sdvp_core.base.images import ImageStore
 from sdvp_core.base.params import Execute as ExecuteParams
 from sdvp_core.base.records import stable_id, to_json
 from sdvp_core.base.shards import in_shards
+from sdvp_core.interpreter.sandbox import Sandbox
 from sdvp_core.interpreter.scheduler import Job, Limits, Statistics, execute
 from sdvp_core.interpreter.trace import Trace
 from sdvp_core.modules.call import Call, Module
 
 Row = dict[str, Any]
-SHARD_PROGRAMS = 512
+SHARD_PROGRAMS = 1024
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ def execute_programs(
 ) -> Iterator[Row]:
     """Yield ``{"execution": row, "steps": [rows]}`` for every program, in order.
 
+    Memory does not grow with the number of programs, which may come from a generator. A shard is
+    run by itself, so that a run that was stopped ends with the very batches, and bytes, of one that
+    was not. Programs of one question, and questions of one image, should stand together: equal
+    calls are computed once within a shard.
     ``correct`` scores an answer against its question's row. ``shards`` is the folder where finished
     shards wait for a run that is killed; its name must tell programs, students and code apart.
     A program whose own row has a status other than ok is not run: its status is carried over.
@@ -58,12 +63,20 @@ def execute_programs(
             execution.limits,
             execution.held,
             statistics=statistics,
+            sandbox=sandbox,
         )
         for row in shard:
             trace = next(traces) if row["status"] == "ok" else _not_run(row)
             yield _rows(trace, row, questions[row["question_id"]], execution.student_set, correct)
 
-    yield from in_shards(programs, shards, compute, SHARD_PROGRAMS)
+    with Sandbox(execution.limits, execution.held) as sandbox:  # warm from shard to shard
+        yield from in_shards(programs, shards / _kind(execution), compute, SHARD_PROGRAMS)
+
+
+def _kind(execution: Execution) -> str:
+    """What the rows depend on beside programs, students and code; `held` makes the batches."""
+    limits = asdict(execution.limits)
+    return stable_id(execution.student_set, execution.scene, limits, execution.held, SHARD_PROGRAMS)
 
 
 def _job(row: Row, questions: Mapping[str, Row], scene: str) -> Job:

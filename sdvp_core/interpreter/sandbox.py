@@ -1,6 +1,9 @@
 """One generated program in one sandboxed worker process, with limits (Monty, pydantic-monty).
 
-What this does NOT cover: fuzzing of the interpreter itself, system call filters on its workers.
+A worker has no file, network, environment or import; it can only ask the host, which trusts
+nothing it is sent (``requests.py``). What this does NOT cover: faults of the interpreter's own code
+(nobody has fuzzed it here), system call filters on its processes, side channels such as timing, and
+what a module makes of a text that a program writes.
 """
 
 import math
@@ -27,8 +30,7 @@ HOST_FUNCTION = "_ask"
 GRACE_SECONDS = 1.0  # the worker's own clock stops it first; then it is killed
 NAME_LOOKUPS = 200  # suspensions allowed beside the module calls
 PRINTED_BYTES = 100_000
-ANSWER_ITEMS = 1000
-ANSWER_CHARACTERS = 10_000
+ANSWER_SIZE = 10_000  # parts and characters
 DEEPEST_ANSWER = 8
 
 
@@ -51,11 +53,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The program is over. ``value`` is a JSON value where ``status`` is "ok"."""
+    """The program is over. ``value`` is a JSON value where ``status`` is "ok".
+
+    ``killed`` tells that somebody else ended its worker, so that it deserves another try.
+    """
 
     status: str
     error: str | None = None
     value: Any = None
+    killed: bool = False
 
 
 class Sandbox:
@@ -168,8 +174,18 @@ def prelude_source() -> str:
     return "\n".join((folder / f"{n}.py").read_text(encoding="utf-8") for n in PRELUDE)
 
 
-def json_value(value: Any, depth: int = 0) -> Any:
-    """A copy made of JSON's types alone. Raises ``ValueError`` where that cannot be."""
+def json_value(value: Any) -> Any:
+    """A copy made of JSON's types alone. Raises ``ValueError`` where that cannot be.
+
+    A value may hold itself a thousand times without taking memory; its copy would not.
+    """
+    return _copy(value, 0, [ANSWER_SIZE])
+
+
+def _copy(value: Any, depth: int, left: list[int]) -> Any:
+    left[0] -= 1 + (len(value) if isinstance(value, str) else 0)
+    if left[0] < 0:
+        raise ValueError(f"has more than {ANSWER_SIZE} parts and characters")
     if depth > DEEPEST_ANSWER:
         raise ValueError("is nested too deep")
     if value is None or isinstance(value, (bool, int)):
@@ -181,21 +197,20 @@ def json_value(value: Any, depth: int = 0) -> Any:
             raise ValueError("is not a finite number")
         return value
     if isinstance(value, str):
-        if len(value) > ANSWER_CHARACTERS:
-            raise ValueError(f"is longer than {ANSWER_CHARACTERS} characters")
         return value.encode("utf-8", "replace").decode()
-    if isinstance(value, (list, tuple, dict)):
-        if len(value) > ANSWER_ITEMS:
-            raise ValueError(f"has more than {ANSWER_ITEMS} parts")
-        if isinstance(value, dict):
-            return {str(k): json_value(v, depth + 1) for k, v in value.items()}
-        return [json_value(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        pairs = [(k if isinstance(k, str) else repr(k), v) for k, v in value.items()]
+        return {_copy(k, depth, left): _copy(v, depth + 1, left) for k, v in pairs}
+    if isinstance(value, (list, tuple)):
+        return [_copy(item, depth + 1, left) for item in value]
     raise ValueError(f"is a {type(value).__name__}, which no table can hold")
 
 
 def _ended_by(error: MontyError) -> End:
     if isinstance(error, MontyCrashedError):
-        return End("limit", one_line(f"the worker died: {error}"))
+        # The program's own bombs time out or abort; these signals come from outside.
+        killed = not error.timed_out and any(s in str(error) for s in ("SIGKILL", "SIGTERM"))
+        return End("limit", one_line(f"the worker died: {error}"), killed=killed)
     message = one_line(error)
     inner = error.exception()
     over = isinstance(inner, (TimeoutError, MemoryError, RecursionError))

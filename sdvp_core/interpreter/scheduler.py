@@ -5,8 +5,10 @@ answered run on, new ones begin, and finished traces are handed out. What goes i
 on the jobs and on ``held`` alone, never on the clock: equal runs have equal batches.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
+from itertools import chain
 
 from sdvp_core.base.images import ImageStore
 from sdvp_core.interpreter.calls import CallCache, Forwards
@@ -14,9 +16,12 @@ from sdvp_core.interpreter.live import Job, Live, begin
 from sdvp_core.interpreter.sandbox import Limits, Sandbox
 from sdvp_core.interpreter.trace import Statistics, Trace
 from sdvp_core.modules.call import Call, Module, Output
+from sdvp_core.program.companions import companions
 
 __all__ = ["Job", "Limits", "Statistics", "execute"]
 
+ENCODES_REGIONS = ("locate", "match")  # once, however many texts are asked of a region
+SMALL = 8  # encodings that are taken as they are
 WINDOW = 4  # times `held`: how far a run may go ahead of a slow program before it waits for it
 NO_LIMITS_GIVEN = Limits()
 
@@ -34,7 +39,8 @@ def execute(
     """Traces in the order of the jobs; what goes wrong with one job is its trace's status.
 
     ``held`` programs are alive at once, each in a process of its own (1 MB); a batch has at most
-    half as many calls. ``statistics`` is counted up while the iterator advances. Memory does not
+    half as many
+    encodings. ``statistics`` is counted up while the iterator advances. Memory does not
     grow with the number of jobs. An open ``sandbox`` lends its warm processes (10 ms each to start)
     and its limits, in place of ``limits``; it must have room for ``held``. ``cache`` holds answers
     of earlier runs over the same modules and images.
@@ -68,7 +74,7 @@ class _Run:
         try:
             while more or self._waiting or self._finished:
                 ready = self._answered()
-                self._start_batch(worth=1 if not ready and not (more and self._room()) else None)
+                self._start_batch(urgent=not ready and not (more and self._room()))
                 for live, output in ready:
                     live.deliver(output)
                     self._run_on(live)
@@ -88,23 +94,37 @@ class _Run:
             self._cache.put(call, output)
         ready = [(live, answers[live.call]) for live in self._waiting if live.call in answers]
         self._waiting = [live for live in self._waiting if live.call not in answers]
-        self._statistics.cache_hits += len(ready) - len(answers)
+        asked = {live.call for live, _ in ready}
+        self._statistics.cache_hits += len(ready) - len(asked)
+        self._statistics.ahead += len(answers) - len(asked)
         return ready
 
-    def _start_batch(self, worth: int | None) -> None:
-        """Begin a batch of the module with most calls, those of the oldest programs first.
+    def _start_batch(self, urgent: bool) -> None:
+        """Begin a batch of the module with most to encode, those of the oldest programs first.
 
-        A batch of less than a quarter of its size is not worth it unless ``worth`` says so.
+        Students pad to powers of two, so that is how many are taken. Less than a quarter of a full
+        batch waits for company unless it is ``urgent``.
         """
         most = max(1, self._held // 2)
-        asked: dict[str, dict[Call, None]] = {}
+        asked: dict[str, dict[Hashable, dict[Call, None]]] = {}
         for live in sorted(self._waiting, key=lambda live: live.index):
-            asked.setdefault(live.call.module, {})[live.call] = None
+            rows = asked.setdefault(live.call.module, {})
+            rows.setdefault(_row(live.call), {}).update(dict.fromkeys(self._together(live)))
         if asked:
             name = max(sorted(asked), key=lambda name: len(asked[name]))
-            calls = list(asked[name])[: self._forwards.most(name, most)]
-            if len(calls) >= (most // 4 if worth is None else worth):
-                self._forwards.start(name, calls)
+            rows = list(asked[name].values())[: self._forwards.most(name, most)]
+            if urgent or len(rows) >= most // 4:
+                if len(rows) > SMALL:
+                    rows = rows[: 1 << (len(rows).bit_length() - 1)]
+                self._forwards.start(name, list(dict.fromkeys(chain(*rows))), len(rows))
+
+    def _together(self, live: Live) -> list[Call]:
+        """The call a program waits for, and those it will likely ask of the same encoding."""
+        if live.call.module != "locate" or not self._cache.capacity:
+            return [live.call]
+        names = companions(live.job.dialect, live.job.program).get(live.call.texts[0], ())
+        calls = [replace(live.call, texts=(name,)) for name in names]
+        return [live.call, *(call for call in calls if self._cache.get(call) is None)]
 
     def _room(self) -> bool:
         ahead = self._admitted - self._wanted
@@ -117,13 +137,17 @@ class _Run:
             if job is None:
                 return False
             self._statistics.programs += 1
-            begun = begin(self._admitted, job, self._sandbox, self._images)
             self._admitted += 1
-            if isinstance(begun, Trace):
-                self._finished[self._admitted - 1] = begun
-            else:
-                self._run_on(begun)
+            self._begin(self._admitted - 1, job)
         return True
+
+    def _begin(self, index: int, job: Job, again: bool = False) -> None:
+        begun = begin(index, job, self._sandbox, self._images)
+        if isinstance(begun, Trace):
+            self._finished[index] = begun
+        else:
+            begun.again = again
+            self._run_on(begun)
 
     def _run_on(self, live: Live) -> None:
         """Let a program run until it ends or waits for a call that the cache does not know."""
@@ -135,4 +159,12 @@ class _Run:
                 return
             self._statistics.cache_hits += 1
             live.deliver(output)
-        self._finished[live.index] = live.trace()
+        if live.program.state.killed and not live.again:
+            self._begin(live.index, live.job, again=True)
+        else:
+            self._finished[live.index] = live.trace()
+
+
+def _row(call: Call) -> Hashable:
+    """What a model encodes once for all calls that share it."""
+    return (call.image_id, call.region) if call.module in ENCODES_REGIONS else call

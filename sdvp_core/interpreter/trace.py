@@ -40,9 +40,10 @@ class Trace:
 
 @dataclass(slots=True)
 class Statistics:
-    """Counts of a run: ``calls`` = ``unique_calls`` + ``cache_hits``; forwards are batches.
+    """Counts of a run: ``calls`` = ``unique_calls`` - ``ahead`` + ``cache_hits``.
 
-    ``largest_batch`` is in calls.
+    ``ahead`` calls were computed before a program asked them; ``forwards`` are batches, and
+    ``largest_batch`` counts what a model encodes, not the texts asked of it.
     """
 
     programs: int = 0
@@ -50,6 +51,7 @@ class Statistics:
     unique_calls: int = 0
     forwards: int = 0
     cache_hits: int = 0
+    ahead: int = field(default=0, compare=False)
     largest_batch: int = field(default=0, compare=False)
 
 

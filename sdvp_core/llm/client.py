@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sdvp_core.base.errors import UserError
+from sdvp_core.base.runtime import log
 from sdvp_core.llm.purse import BudgetSpent, Purse
 from sdvp_core.llm.settings import LlmSettings
 from sdvp_core.llm.store import Answer, Store, request_key
@@ -37,7 +38,7 @@ class Traffic:
 class Client:
     """Use as ``async with``. ``job`` names what the budget belongs to, over all its runs.
 
-    Raises ``UserError`` where the environment holds no key and the server needs one.
+    The key is read from the environment when the first request is sent: the store needs none.
     """
 
     def __init__(self, settings: LlmSettings, store: Store, job: str) -> None:
@@ -45,7 +46,7 @@ class Client:
         self.traffic = Traffic()
         self.purse = Purse(settings.budget, store, job)
         self._store = store
-        self._secret = _secret(settings)
+        self._secret: str | None = None
         self._server: Any = None
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._under_way: dict[bytes, asyncio.Task[Answer]] = {}
@@ -66,7 +67,7 @@ class Client:
         """The answer to a chat. Equal requests under way are sent once.
 
         Raises :class:`NoAnswer` where the server or the budget gives none, and ``UserError`` where
-        the server cannot be reached or refuses the key, the model or everything it is asked.
+        there is no key, and where the server cannot be reached or refuses everything it is asked.
         """
         body = request_body(self.settings, messages, sample)
         key = request_key(self.settings.base_url, body, sample)
@@ -78,17 +79,27 @@ class Client:
         if task is None:
             task = asyncio.create_task(self._fetch(key, body))
             self._under_way[key] = task
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+            task.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(task)
 
     async def settle(self) -> None:
         """Begin nothing more, and wait for the answers under way, so that they are kept."""
         self._stopped.set()
+        if self._under_way:
+            log.info("waiting for at most %d answers under way", self.settings.concurrency)
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    def _forget(self, key: bytes, done: "asyncio.Task[Answer]") -> None:
+        self._under_way.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # seen, should nobody wait for it any more
 
     async def _fetch(self, key: bytes, body: dict[str, Any]) -> Answer:
         prompt = sum(estimate(message["content"]) for message in body["messages"])
         held = (prompt, self.settings.max_tokens or 0)
+        if self._server is None and not self.purse.empty:
+            self._secret = _secret(self.settings)
+            self._server = _server(self.settings, self._secret)
         async with self._slots:
             for attempt in range(self.settings.retries + 1):
                 await self._permission(held)
@@ -121,8 +132,6 @@ class Client:
     async def _send(self, body: dict[str, Any], prompt: int) -> Answer:
         import httpx2
 
-        if self._server is None:
-            self._server = _server(self.settings, self._secret)
         async with asyncio.timeout(self.settings.timeout_s):
             # Not chat.completions.create: its checks of the arguments cost as much as the rest.
             response = await self._server.post(

@@ -2,15 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from sdvp_core.llm.client import Client, NoAnswer
+from sdvp_core.llm.client import NoAnswer
 from sdvp_core.llm.extract import complaint, program
 from sdvp_core.llm.prompt import Prompt, repair
+from sdvp_core.llm.settings import LlmSettings
 from sdvp_core.llm.store import Answer
 from sdvp_core.llm.trials import Candidate, Trials, Verdict
+from sdvp_core.llm.wire import Message
 
 NO_PROGRAM = "there is no program in the answer"
+
+
+class Asked(Protocol):
+    """Who answers: the client, or what writes its requests to a file."""
+
+    settings: LlmSettings
+
+    async def ask(self, messages: list[Message], sample: int = 0) -> Answer: ...
 
 
 @dataclass(slots=True)
@@ -33,12 +43,12 @@ class Draft:
 
 
 async def write(
-    client: Client,
+    client: Asked,
     prompt: Prompt,
     question: Mapping[str, Any],
     dialect: str,
-    sample: int,
     trials: Trials,
+    sample: int,
 ) -> Draft:
     """A program for a question, after at most ``client.settings.repairs`` complaints."""
     messages = prompt.messages(str(question["question"] or ""))

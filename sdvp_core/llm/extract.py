@@ -36,8 +36,10 @@ def program(answer: str, dialect: str) -> str | None:
     """
     text = _THOUGHT_END.sub("", _THOUGHT.sub("\n", answer[:LONGEST_ANSWER]))
     found = list(_candidates(text.replace("\r\n", "\n"), dialect))
+    if len(found) < 2:
+        return found[0] if found else None
     good = [candidate for candidate in found if complaint(candidate, dialect) is None]
-    return (good or found or [None])[-1]
+    return (good or found)[-1]
 
 
 def complaint(text: str, dialect: str) -> str | None:

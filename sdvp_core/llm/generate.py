@@ -6,8 +6,9 @@ store before its row is out: a run that is killed goes on where it was and pays 
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sdvp_core.base.records import stable_id
@@ -25,12 +26,15 @@ LEAST_OPEN = 256
 OPEN_A_SLOT = 8  # open questions for each request under way: one slow answer stops no other
 NOT_THE_ANSWER = "not kept: its answer is not the training answer"
 # What a request, and so a budget, depends on; the rest may change without starting a new one.
-_ASKED = ("base_url", "model", "temperature", "seed", "max_tokens", "extra", "samples", "repairs")
+_ASKED = ("base_url", "model", "temperature", "seed", "max_tokens", "extra", "logprobs")
 
 
 @dataclass
 class Statistics:
-    """Counted up while rows come. Equal inputs give equal counts, resumed or not."""
+    """Counted up while rows come; tokens and cost are set at the end.
+
+    They are what the job has spent in all its runs, so a run that is resumed has equal counts.
+    """
 
     rows: Counter[str] = field(default_factory=Counter)  # by status
     repaired: int = 0  # programs that parse after a complaint was sent back
@@ -79,11 +83,7 @@ def programs(
         raise ValueError("keeping samples by their answer needs try_out")
     counts = statistics if statistics is not None else Statistics()
     opened = Store() if store is None else store
-    job = stable_id(
-        task,
-        {name: getattr(settings, name) for name in _ASKED},
-        {dialect: prompt.sha256 for dialect, prompt in prompts.items()},
-    )
+    job = job_name(task, prompts, settings)
     try:
         with asyncio.Runner() as runner:
             rows = _stream(questions, prompts, Client(settings, opened, job), try_out, counts)
@@ -95,6 +95,12 @@ def programs(
     finally:
         if store is None:
             opened.close()
+
+
+def job_name(task: str, prompts: Mapping[str, Prompt], settings: LlmSettings) -> str:
+    """What a budget belongs to: a task, its prompts, the model and the sampling."""
+    asked = {name: getattr(settings, name) for name in _ASKED}
+    return stable_id(task, asked, {dialect: prompts[dialect].sha256 for dialect in prompts})
 
 
 async def _next(rows: AsyncIterator[list[Row]]) -> list[Row] | None:
@@ -149,11 +155,8 @@ async def _of_question(
     counts: Statistics,
 ) -> list[Row]:
     async def of_dialect(dialect: str, prompt: Prompt) -> list[Row]:
-        asking = [
-            write(client, prompt, question, dialect, sample, trials)
-            for sample in range(client.settings.samples)
-        ]
-        drafts = await _chosen(asking, question, client.settings.keep, counts)
+        ask = partial(write, client, prompt, question, dialect, trials)
+        drafts = await _chosen(ask, client.settings, question, counts)
         return [_row(question, dialect, prompt, client, s, drafts[s], counts) for s in drafts]
 
     parts = await asyncio.gather(*(of_dialect(*item) for item in prompts.items()))
@@ -161,21 +164,22 @@ async def _of_question(
 
 
 async def _chosen(
-    asking: Sequence[Any], question: Mapping[str, Any], keep: str, counts: Statistics
+    ask: Callable[[int], Awaitable[Draft]],
+    settings: LlmSettings,
+    question: Mapping[str, Any],
+    counts: Statistics,
 ) -> dict[int, Draft]:
     """Drafts that become rows, by sample; samples that are not needed are not asked."""
-    if keep == "all":
-        return dict(enumerate(await asyncio.gather(*asking)))
-    judged = keep == "answer" and question["split"] in TRAINING_SPLITS
+    if settings.keep == "all":
+        return dict(enumerate(await asyncio.gather(*map(ask, range(settings.samples)))))
+    judged = settings.keep == "answer" and question["split"] in TRAINING_SPLITS
     drafts: dict[int, Draft] = {}
     kept = None
-    for sample, coroutine in enumerate(asking):
-        if kept is not None:
-            coroutine.close()
-            continue
-        drafts[sample] = draft = await coroutine
+    for sample in range(settings.samples):
+        drafts[sample] = draft = await ask(sample)
         if draft.sound and (draft.correct or not judged):
             kept = sample
+            break
     if judged:
         counts.judged += 1
         counts.kept += kept is not None

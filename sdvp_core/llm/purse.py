@@ -34,6 +34,11 @@ class Purse:
         """Of all answers so far, in the currency of the prices."""
         return self._budget.price(self.tokens_in, self.tokens_out)
 
+    @property
+    def empty(self) -> bool:
+        """Whether not even a request without cost would fit."""
+        return self._spent is not None or self._limit(0, 0) is not None
+
     async def take(self, tokens_in: int, tokens_out: int) -> None:
         """Hold the worst cost of one request. Raises :class:`BudgetSpent` where it does not fit.
 

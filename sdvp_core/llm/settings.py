@@ -53,6 +53,7 @@ class LlmSettings(Section):
     logprobs: bool = False  # ask for log probabilities (not every server can)
     samples: Positive = 1  # programs asked for each question and dialect
     keep: Literal["all", "first", "answer"] = "all"  # see `generate.programs`
+    judge: str = "oracle"  # what runs samples for `keep: answer`: oracle, or a folder of students
     repairs: Whole = 1  # how often a complaint is sent back
     prompts: str | None = None  # folder with prompt files of your own
     concurrency: Positive = 16

@@ -30,7 +30,8 @@ class Output:
     vqa: ``answer`` and its probability as ``confidence``. locate: ``boxes`` in pixels of the
     original image by falling ``scores``; ``confidence`` is the best score, 0 where none is found.
     match: ``scores``, one probability an option; ``answer`` the best option. ``error`` is set where
-    the module could not answer this call (then the program gets a module error).
+    the module could not answer this call (then the program gets a module error). ``handed`` is what
+    the program gets in its place under teacher forcing; the step records the student's own.
     """
 
     answer: str | None = None
@@ -38,6 +39,7 @@ class Output:
     scores: tuple[float, ...] = ()
     confidence: float = 0.0
     error: str | None = None
+    handed: "Output | None" = None
 
     def value(self, module: str) -> Any:
         """The JSON value that goes into the `output` column of the steps table."""

@@ -66,11 +66,12 @@ class LocateStudent:
         # The text vectors are compared with heads of the text's width: projection = text hidden.
         config = OwlViTConfig(text_config=text, vision_config=vision, projection_dim=64)
         model = OwlViTForObjectDetection(config)
-        _start(model)
+        _start(model, tokenizer.all_special_ids)
         side = {"height": 100, "width": 100}
         processor = OwlViTImageProcessorPil(
-            size=side, crop_size=side, resample=Image.Resampling.BILINEAR
-        )
+            size=side, crop_size=side, resample=Image.Resampling.BILINEAR,
+            image_mean=[0.7] * 3, image_std=[0.3] * 3,
+        )  # fmt: skip
         return cls(model, tokenizer, processor, LocateSettings(0.5, 0.3, 100.0, 2.0))
 
     @classmethod
@@ -195,9 +196,13 @@ class LocateStudent:
 
 
 @torch.no_grad()
-def _start(model: Any) -> None:
+def _start(model: Any, silent: Sequence[int]) -> None:
     """Start values that let a small detector learn in minutes rather than hours."""
     files.share_keys(model)
+    files.mean_words(model.owlvit.text_model, silent)
+    torch.nn.init.normal_(
+        model.owlvit.text_projection.weight, std=model.owlvit.text_embed_dim**-0.5
+    )
     vision = model.owlvit.vision_model.embeddings
     patch = vision.patch_embedding.weight
     torch.nn.init.normal_(patch, std=patch[0].numel() ** -0.5)
@@ -205,7 +210,10 @@ def _start(model: Any) -> None:
     vision.position_embedding.weight[1:] = files.sine_grid(side, vision.embed_dim)
     for head in (model.class_head.dense0, model.box_head.dense0, model.box_head.dense1):
         torch.nn.init.normal_(head.weight, std=head.in_features**-0.5)
-    # Cosines lie in [-1, 1]: with this scale and shift a match starts near sigmoid(5).
+    # Cosines lie in [-1, 1]: with this scale and shift a match starts near sigmoid(5). Stock
+    # weights make both differ by tens from patch to patch, and the queries collapse under that.
+    torch.nn.init.zeros_(model.class_head.logit_scale.weight)
+    torch.nn.init.zeros_(model.class_head.logit_shift.weight)
     model.class_head.logit_scale.bias.fill_(9.0)
     model.class_head.logit_shift.bias.fill_(-0.4)
     model.box_head.dense2.bias[2:] = 1.1  # boxes start at about two and a half patches

@@ -66,6 +66,7 @@ class MatchStudent:
         model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
         files.share_keys(model)
         with torch.no_grad():
+            files.mean_words(model.text_model, tokenizer.all_special_ids)
             model.vision_model.embeddings.position_embedding.weight.copy_(files.sine_grid(6, 128))
             model.logit_scale.fill_(2.3)  # log 10, as in the paper
         processor = SiglipImageProcessorPil(

@@ -1,7 +1,10 @@
 """Prints the tree of a functional program as a VisProg program: one step a line."""
 
+import re
 from dataclasses import replace
 
+from sdvp_core.base import wording
+from sdvp_core.base.ontology import KIND_OF
 from sdvp_core.program.semantic_tree import (
     Both,
     Choose,
@@ -60,7 +63,7 @@ class _Lines:
             case Common(thing, other):
                 return self._common(node, thing, other)
         truth = self._truth(node)
-        if truth.startswith("{") and truth.endswith("}") and isinstance(node, Verify | Exists):
+        if re.fullmatch(r"\{\w+\}", truth) and isinstance(node, Verify | Exists):
             return truth[1:-1]  # the answer to a yes/no question is an answer already
         return self._eval(f"'yes' if {truth} else 'no'")
 
@@ -83,6 +86,10 @@ class _Lines:
         match node:
             case Exists(thing):
                 return self._exists(thing)
+            case Verify(thing, _, value) if value in KIND_OF:
+                # An open question and a comparison: what VQA models answer best.
+                seen = self._ask(self._crop(thing), wording.query(KIND_OF[value]))
+                return f"{self._braced(seen)} == {value!r}"
             case Verify(thing):
                 return self._braced(self._ask(self._crop(thing), node.question))
             case Both(word, truths):

@@ -89,8 +89,9 @@ def levels(links: Sequence[Row]) -> str | None:
             for key, marker in _LEVELS.items():
                 if v.get(key) is not None:
                     face = colour if key == "after" else "none"
-                    axes.plot([100 * v[key]], [place], marker, markerfacecolor=face,
-                              markeredgecolor=colour, markersize=7)  # fmt: skip
+                    size = 14 if marker == "|" else 7
+                    style = {"markeredgecolor": colour, "markeredgewidth": 1.5, "markersize": size}
+                    axes.plot([100 * v[key]], [place], marker, markerfacecolor=face, **style)
         for key, marker in _LEVELS.items():
             axes.plot([], [], marker, markerfacecolor=_INK if key == "after" else "none",
                       markeredgecolor=_INK, label=_LEVEL_NAMES[key])  # fmt: skip

@@ -113,11 +113,11 @@ def matrices(evaluations: Sequence[Row]) -> dict[str, Matrix]:
     return found
 
 
-def measured(value: Any) -> tuple[float | None, float]:
-    """Accuracy and number of steps; a bare accuracy weighs one."""
+def measured(value: Any, prefix: str = "") -> tuple[float | None, float]:
+    """Accuracy and number of steps, of the keys with a prefix; a bare accuracy weighs one."""
     if isinstance(value, Mapping):
-        return value.get("accuracy"), float(value.get("n") or 0)
-    return value, 1.0
+        return value.get(f"{prefix}accuracy"), float(value.get(f"{prefix}n") or 0)
+    return (None, 0.0) if prefix else (value, 1.0)
 
 
 def _target_dialects(evaluation: Row) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_WORDS = frozenset("link dialect task role tasks kind module strategy measure after".split())
+_WORDS = frozenset("link dialect task role tasks kind module measure after of".split())
 
 
 @dataclass(frozen=True)

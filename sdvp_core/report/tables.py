@@ -143,13 +143,17 @@ def _target_table(by_link: Mapping[str, Mapping[str, Mapping[str, Row]]]) -> Tab
     names = list(dict.fromkeys(strategy for by in found.values() for strategy in by))
     rows = []
     for (link, module), by in found.items():
-        accuracies = [percent(measured(by.get(name))[0]) for name in names]
-        steps = max((int(measured(value)[1]) for value in by.values()), default=0)
-        rows.append((link, module, *accuracies, str(steps)))
+        for kind, prefix in (("all steps", ""), ("ambiguous", "ambiguous_")):
+            pairs = {name: measured(value, prefix) for name, value in by.items()}
+            steps = max((n for _, n in pairs.values()), default=0)
+            if not prefix or steps:
+                shares = [percent(pairs.get(name, (None, 0))[0]) for name in names]
+                rows.append((link, module, kind, *shares, f"{steps:.0f}"))
     return table(
         "Accuracy of the teacher's targets by adapter strategy",
-        ", ".join(["link", "module", *(f"{name} %" for name in names), "steps"]),
+        ", ".join(["link", "module", "of", *(f"{name} %" for name in names), "steps"]),
         rows,
         "Targets against the oracle. none: the crop as it is; name: the thing's name in the "
-        "question; lineage: a referring expression; box: the region drawn on the whole image.",
+        "question; lineage: a referring expression; box: the region drawn on the whole image. "
+        "Ambiguous: the region shows two things or more.",
     )

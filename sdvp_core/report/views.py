@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
@@ -79,7 +79,7 @@ class TraceView:
     expected: str | None = None
     right: bool | None = None
     pictures: tuple[Picture, ...] = ()
-    steps: tuple[StepView, ...] = field(default=())
+    steps: tuple[StepView, ...] = ()
 
 
 def trace_view(

@@ -84,8 +84,9 @@ def match_samples(
     sizes: Mapping[str, tuple[int, int]],
     count: int,
     rng: Random,
+    texts: int = 4,
 ) -> list[Sample]:
-    """``count`` crops for `match` with four texts each, about half of them true of the crop.
+    """``count`` crops for `match` with ``texts`` texts each, about half of them true of the crop.
 
     A false text differs from a true one in one word. Scores are 1.0 or 0.0. Arguments as in
     :func:`answer_samples`.
@@ -96,8 +97,9 @@ def match_samples(
         if not scene.subjects:
             return None
         thing = rng.choice(scene.subjects)
-        phrases = [p for _ in range(8) if (p := _text(rng, thing, vocabulary))][:4]
-        if len(phrases) < 4:
+        phrases = [p for _ in range(2 * texts) if (p := _text(rng, thing, vocabulary))]
+        phrases = phrases[:texts]
+        if len(phrases) < texts:
             return None
         return Sample(
             *("match", scene.image_id, crop(rng, scene, thing, 0.8)),
@@ -184,7 +186,7 @@ def _worded(
     noun = kind in ("shape", "name")
     other = vocabulary.other(rng, kind, value)
     draw = rng.random()
-    if other is None or draw < 0.5:
+    if other is None or draw < 0.65:
         return wording.query(kind, subject), value
     if draw < 0.8:
         yes = rng.random() < 0.5

@@ -1,34 +1,20 @@
 """How right the targets are, where annotations tell: by module, by adapter strategy."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sdvp_core.base.images import ImageStore
 from sdvp_core.base.params import Supervise
 from sdvp_core.modules.call import Module
 from sdvp_core.teacher.adapter import STRATEGIES
-from sdvp_core.teacher.geometry import matched
+from sdvp_core.teacher.compare import same
+from sdvp_core.teacher.label import label
 from sdvp_core.teacher.model import Teacher
 
 Row = Mapping[str, Any]
 OVERLAPPED = 0.3  # share of a thing's area inside a region from which it is in the picture
 _CONTEXT = (2.0, 0.03)  # what a student adds to a region: pixels, and a share of the longer side
-
-
-def same(module: str, first: Any, second: Any) -> bool:
-    """Whether two outputs (JSON values of the `output` column) say the same.
-
-    vqa: the same word. locate: as many boxes, matched one to one at IoU 0.5. match: the same best
-    option, or for one option the same side of 0.5.
-    """
-    if first is None or second is None:
-        return False
-    if module == "locate":
-        return len(first) == len(second) == len(matched(first, second))
-    if module == "match":
-        return len(first) == len(second) and _choice(first) == _choice(second)
-    return str(first).strip().lower() == str(second).strip().lower()
 
 
 def target_of(row: Row) -> Any:
@@ -73,7 +59,7 @@ def measure_strategies(
     for strategy in STRATEGIES:
         adapter = dict.fromkeys(("vqa", "locate", "match"), strategy)
         asked = settings.model_copy(update={"adapter": adapter})
-        by_strategy[strategy] = list(_labelled(traces, teacher, images, asked, oracle))
+        by_strategy[strategy] = list(label(traces, teacher, images, asked, oracle=oracle))
     return _compared(by_strategy, things, images)
 
 
@@ -90,18 +76,6 @@ def ambiguous(row: Row, things: Iterable[Mapping[str, Any]], size: tuple[int, in
         if width > 0 and height > 0:
             shown += width * height >= OVERLAPPED * (c - a) * (d - b)
     return shown >= 2
-
-
-def _labelled(
-    traces: Sequence[Sequence[Row]],
-    teacher: Teacher,
-    images: ImageStore,
-    settings: Supervise,
-    oracle: Mapping[str, Module],
-) -> Iterator[Row]:
-    from sdvp_core.teacher.label import label  # label.py needs `same`
-
-    return label(traces, teacher, images, settings, oracle=oracle)
 
 
 def _compared(
@@ -144,9 +118,3 @@ def _some(traces: Sequence[Sequence[Row]], steps: int) -> list[Sequence[Row]]:
     total = sum(len(trace) for trace in traces)
     stride = max(1, -(-total // max(1, steps)))
     return list(traces[::stride])
-
-
-def _choice(scores: Sequence[float]) -> int:
-    if len(scores) == 1:
-        return int(scores[0] >= 0.5)
-    return max(range(len(scores)), key=lambda i: scores[i]) if scores else -1

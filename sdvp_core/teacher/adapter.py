@@ -26,7 +26,8 @@ _CUTS = {
 _DEEPEST = 3  # generations that a referring expression names
 _SLACK = 1.5  # px: how far from a line a border drawn along it may lie
 _GROWN = 3.0  # a crop is at most so many times as large as the box it was made of
-_IT = re.compile(r"\b(?:it|this|that)\b", re.IGNORECASE)
+# "that" is a pronoun only right behind the verb: "the star that is striped" names its thing.
+_IT = re.compile(r"\bit\b|(?<=\bis )(?:this|that)\b(?! is)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,19 @@ def found_by(step: Step, steps: Mapping[int, Step]) -> Step | None:
     region = _box(step["region"])
     for index in step["parents"]:
         parent = steps.get(index)
-        if parent is None or parent["module"] != "locate" or not parent["output"]:
+        if parent is None or parent["module"] != "locate":
             continue
         if parent["image_id"] == step["image_id"] and any(
-            _made_of(region, box) for box in json.loads(parent["output"])
+            _made_of(region, box) for box in boxes_given(parent)
         ):
             return parent
     return None
+
+
+def boxes_given(step: Step) -> list[Sequence[float]]:
+    """The boxes a locate step gave the program: the student's, or those handed over for them."""
+    arguments = json.loads(step["arguments"] or "{}")
+    return arguments.get("handed") or json.loads(step["output"] or "[]")
 
 
 def referring(finder: Step, steps: Mapping[int, Step], depth: int = 1) -> str:
@@ -117,7 +124,7 @@ def _side(finder: Step, anchor: Step) -> str | None:
     if cut in _CUTS:
         return _CUTS[cut]
     region = _box(finder["region"])
-    for box in json.loads(anchor["output"] or "[]"):
+    for box in boxes_given(anchor):
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         lines = (region[2] - x, x - region[0], region[3] - y, y - region[1])
         edges = (region[2] - box[0], box[2] - region[0], region[3] - box[1], box[3] - region[1])

@@ -4,9 +4,11 @@ Shapes on tensors: B views, N questions (several may ask of one view), L words, 
 H x W cells of 8 px, A answers. FiLM: Perez et al. 2018, arXiv 1709.07871.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,6 +18,7 @@ from sdvp_core.teacher.words import PAD, Words
 
 LENGTH = 32  # words of a question at the most
 CELL = 8  # px of a view a cell
+_MIXED = 64
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,9 @@ class AnswerTeacher(nn.Module):
         self.words = Words(config.words)
         wide, hidden = config.channels, config.hidden
         self.stem = nn.Sequential(
-            *_conv(3, 24, 2),
-            *_conv(24, 48, 2),
+            nn.Conv2d(3, 16, 5, 2, 2),  # a norm here costs more than it gives
+            nn.ReLU(),
+            *_conv(16, 48, 2),
             *_conv(48, 48, 1),
             *_conv(48, wide, 2),
         )
@@ -51,8 +55,13 @@ class AnswerTeacher(nn.Module):
         self.first = _Look(wide + 2, wide, hidden)
         self.second = _Look(wide + 4, wide, hidden + wide)
         self.tally = nn.Conv2d(wide, 16, 1)
+        # "Is it red?" compares what is asked with what is seen: products do that, sums do not.
+        self.ask = nn.Linear(hidden, _MIXED)
+        self.answer = nn.Linear(wide + len(config.heads), _MIXED)
         self.head = nn.Sequential(
-            nn.Linear(2 * wide + hidden + 16, 96), nn.ReLU(), nn.Linear(96, len(config.answers))
+            nn.Linear(2 * wide + hidden + 16 + _MIXED, 96),
+            nn.ReLU(),
+            nn.Linear(96, len(config.answers)),
         )
 
     def see(self, views_BHWC: Tensor) -> Tensor:
@@ -68,14 +77,34 @@ class AnswerTeacher(nn.Module):
         seen = seen_BCHW[owner_N]
         asked_NC = self._read(tokens_NL)
         place = _grid(seen)
-        first, spot_NC, middle = self.first(torch.cat([seen, place], 1), asked_NC, place)
+        first, chosen_NP = self.first(torch.cat([seen, place], 1), asked_NC)
+        middle = _pooled(place, chosen_NP)
         away = place - middle[..., None, None]  # where a cell lies from what was found first
         both = torch.cat([first, place, away], 1)
-        second, spot_NC, _ = self.second(both, torch.cat([asked_NC, spot_NC], 1), place)
+        reminded_NC = torch.cat([asked_NC, _pooled(first, chosen_NP)], 1)
+        second, chosen_NP = self.second(both, reminded_NC)
+        found_NC = _pooled(seen, chosen_NP)
         # A softmax look cannot count; a sum of sigmoids can.
         tally = torch.log1p(self.tally(second).float().sigmoid().sum((2, 3)))
-        features = [spot_NC, second.amax((2, 3)), asked_NC, tally]
+        told = functional.linear(found_NC, self.tell.weight.flatten(1), self.tell.bias)
+        mixed = self.ask(asked_NC) * self.answer(torch.cat([found_NC, told.sigmoid()], 1))
+        features = [_pooled(second, chosen_NP), mixed, second.amax((2, 3)), asked_NC, tally]
         return self.head(torch.cat([f.float() for f in features], 1)).float()
+
+    def unknown(self, question: str) -> list[str]:
+        """Words of a question that it was not fitted on."""
+        return self.words.unknown(question)
+
+    @torch.inference_mode()
+    def scores(self, looks: Sequence[np.ndarray], questions: Sequence[str]) -> np.ndarray:
+        """Probabilities (N, A) of N questions on N views of one size; equal views are seen once."""
+        device = self.tell.weight.device
+        places: dict[int, int] = {}
+        owner = [places.setdefault(id(look), len(places)) for look in looks]
+        unique = {id(look): look for look in looks}
+        seen = self.see(torch.from_numpy(np.stack(list(unique.values()))).to(device))
+        tokens = self.encode(questions).to(device)
+        return self(seen, torch.tensor(owner, device=device), tokens).softmax(1).cpu().numpy()
 
     def _read(self, tokens_NL: Tensor) -> Tensor:
         unique, back = torch.unique(tokens_NL, dim=0, return_inverse=True)
@@ -83,7 +112,7 @@ class AnswerTeacher(nn.Module):
         states, _ = self.read(self.embed(unique[:, : int(lengths.max())]))
         return states[torch.arange(len(unique), device=unique.device), lengths - 1][back]
 
-    def encode(self, questions: list[str]) -> Tensor:
+    def encode(self, questions: Sequence[str]) -> Tensor:
         """Tokens (N, L) of some questions."""
         return torch.tensor([self.words.encode(question, LENGTH) for question in questions])
 
@@ -109,14 +138,16 @@ class _Look(nn.Module):
         self.film = nn.Linear(asked, 2 * wide)
         self.choose = nn.Conv2d(wide, 1, 1)
 
-    def forward(self, x: Tensor, asked_NC: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, asked_NC: Tensor) -> tuple[Tensor, Tensor]:
         x = functional.relu(self.enter(x))
         scale, shift = self.film(asked_NC)[..., None, None].chunk(2, 1)
         x = x + functional.relu(self.norm(self.conv(x)) * (1 + scale) + shift)
-        weight = self.choose(x).float().flatten(1).softmax(1)
-        spot = torch.einsum("ncp,np->nc", x.float().flatten(2), weight)
-        middle = torch.einsum("ncp,np->nc", place.float().flatten(2), weight)
-        return x, spot, middle
+        return x, self.choose(x).float().flatten(1).softmax(1)
+
+
+def _pooled(cells_NCHW: Tensor, weight_NP: Tensor) -> Tensor:
+    """The mean (N, C) over cells, weighted."""
+    return torch.einsum("ncp,np->nc", cells_NCHW.float().flatten(2), weight_NP)
 
 
 def _conv(wide_in: int, wide: int, stride: int) -> list[nn.Module]:

@@ -48,7 +48,9 @@ class BoxTeacher(nn.Module):
         super().__init__()
         self.config = config
         wide = config.channels
-        self.stem = nn.Sequential(*_conv(5, 24, 5, stride=2), *_conv(24, wide, 3, stride=2))
+        self.stem = nn.Sequential(
+            nn.Conv2d(5, 24, 5, 2, 2), nn.ReLU(), *_conv(24, wide, 3, stride=2)
+        )
         self.body = nn.ModuleList(_Block(wide, dilation) for dilation in (1, 2, 1, 2))
         self.head = _Head(wide, len(config.heads))
         self.shrink = nn.Sequential(*_conv(wide, 32, 3, stride=2), *_conv(32, 32, 3, stride=2))

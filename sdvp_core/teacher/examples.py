@@ -21,7 +21,7 @@ from sdvp_core.teacher.views import SCENE
 NAMED = 0.85  # share of crop questions that name the thing
 MISNAMED = 0.06  # share whose name is wrong, as a student's find can be: the middle counts
 _WEIGHT = {"shape": 5, "name": 2, "pattern": 4, "color": 3, "size": 4, "material": 2}
-_ASKED = 4  # questions a view
+_ASKED = 2  # questions a view
 SIDES = ("to the left of", "to the right of", "above", "below")
 
 
@@ -98,7 +98,7 @@ class Examples:
 
     def _about(self, thing: Thing, scene: Scene, named: float, misnamed: float) -> tuple[str, str]:
         rng = self.rng
-        if rng.random() < 0.08:  # an option of `match` asked as it is: "Is it a red square?"
+        if rng.random() < 0.1:  # an option of `match` asked as it is: "Is it a red square?"
             phrase = describe(rng, thing)
             false = twisted(rng, phrase, self.vocabulary) if phrase else None
             if phrase and false and rng.random() < 0.5 and not false.holds(thing):
@@ -124,7 +124,7 @@ class Examples:
         rng, noun = self.rng, kind in ("shape", "name")
         value, draw = attribute(thing, kind), self.rng.random()
         other = self.vocabulary.other(rng, kind, value)
-        if other is None or draw < 0.55:
+        if other is None or draw < 0.45:
             return wording.query(kind, subject), value
         if draw < 0.85:
             true = rng.random() < 0.5

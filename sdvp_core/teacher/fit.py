@@ -5,7 +5,6 @@ Step-based schedules: a busy machine changes the time, never the result.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -21,14 +20,14 @@ from sdvp_core.base.params import Teacher as TeacherParams
 from sdvp_core.teacher.answers import AnswerConfig, AnswerTeacher
 from sdvp_core.teacher.boxes import BoxConfig, BoxTeacher, stack
 from sdvp_core.teacher.examples import Ask, Examples, own_questions
-from sdvp_core.teacher.learning import Pictures, Told, box_loss, heads_in, targets
+from sdvp_core.teacher.learning import Pictures, Told, box_loss, heads_in, measure_boxes, targets
 from sdvp_core.teacher.model import Teacher
 from sdvp_core.teacher.views import pair_view, view
 from sdvp_core.teacher.words import Words
 
 Log = Callable[[str, int, float], None]  # what, step, loss
-_SCENE_ROUND = ("crop", "crop", "scene", "crop", "own")  # what the steps look at, in turn
-_SCENE_VIEWS = 3  # a view of a scene costs four crops; a pair eight
+_ROUND = (*["crop"] * 3, "scene", *["crop"] * 3, "own")  # what the steps look at, in turn
+_SCENE_VIEWS = 4  # a view of a scene costs four crops; a pair eight
 
 
 def fit(
@@ -153,7 +152,7 @@ def _ask_batches(
     orders = {kind: _shuffled(pool, rng) for kind, pool in pools.items()}
     step = 0
     while True:
-        kind = _SCENE_ROUND[step % len(_SCENE_ROUND)]
+        kind = _ROUND[step % len(_ROUND)]
         size = schedule.batch_size
         if kind != "crop":
             pair = len(pools[kind][0].image_ids) > 1
@@ -212,12 +211,6 @@ def _shuffled(items: Sequence[Any], rng: Random) -> Iterator[Any]:
         yield from items
 
 
-@dataclass
-class _Tally:
-    right: int = 0
-    asked: int = 0
-
-
 def measure(
     teacher: Teacher,
     annotations: Sequence[Mapping[str, Any]],
@@ -230,8 +223,6 @@ def measure(
 
     Each holds ``accuracy`` and ``n``; ``boxes`` holds ``precision`` and ``recall`` at IoU 0.5.
     """
-    from sdvp_core.teacher.learning import measure_boxes
-
     rows = [row for row in annotations if row["objects"] and _opens(images, row["image_id"])]
     sizes = {row["image_id"]: images.size(row["image_id"]) for row in rows}
     examples = Examples(rows, sizes, Random(seed))

@@ -16,15 +16,14 @@ from sdvp_core.base.params import Supervise
 from sdvp_core.base.records import SUPERVISION, to_json
 from sdvp_core.base.sample import Box, Sample
 from sdvp_core.modules.call import Call, Module
-from sdvp_core.teacher.accuracy import same
 from sdvp_core.teacher.adapter import TeacherInput, adapt
 from sdvp_core.teacher.boxes import Candidates
-from sdvp_core.teacher.model import Teacher
+from sdvp_core.teacher.compare import same
+from sdvp_core.teacher.model import PRESENT, Teacher
 from sdvp_core.teacher.views import view
 
 Row = dict[str, Any]
 TOP = 5  # answers of the soft target
-PRESENT = 0.5  # score from which a box is a target
 FAINT = 0.05  # score from which a box makes a detection target less certain
 THERE = 0.3  # probability of a centre from which something is taken to stand in a region
 _TRACES = 256  # labelled together
@@ -111,14 +110,15 @@ class _Labeller:
         rows = [self._begun(step, trace) for trace in traces for step in trace]
         open_rows = [(row, given) for row, given in rows if given is not None]
         self._find({row["image_id"] for row, _ in open_rows})
-        scores = self._ask([(r, g) for r, g in open_rows if r["module"] != "locate"])
+        scores = self._ask([(r, g) for r, g in open_rows if r["module"] == "vqa"], "answer")
+        sure = self._ask([(r, g) for r, g in open_rows if r["module"] == "match"], "truths")
         for row, given in open_rows:
             if row["module"] == "locate":
                 self._locate(row)
             elif row["module"] == "vqa":
                 self._answer(row, scores[_key(row, given, given.questions[0][0])])
             else:
-                self._match(row, given, scores)
+                self._match(row, given, sure)
             self._judge(row, given)
         self._consult([row for row, _ in rows])
         return [row for row, _ in rows]
@@ -168,7 +168,8 @@ class _Labeller:
         while len(self._seen) > max(_IMAGES, len(image_ids)):
             self._seen.popitem(last=False)
 
-    def _ask(self, rows: Sequence[tuple[Row, TeacherInput]]) -> dict[tuple, np.ndarray]:
+    def _ask(self, rows: Sequence[tuple[Row, TeacherInput]], how: str) -> dict[tuple, Any]:
+        """What the teacher's `answer` or `truths` says to every question of some rows."""
         keys = {
             _key(row, given, question)
             for row, given in rows
@@ -179,7 +180,8 @@ class _Labeller:
             return {}
         order = sorted(keys, key=repr)
         views = {k[:3]: view(self._images.get(k[0]), k[1], k[2]) for k in order}
-        scores = self._teacher.answer([views[k[:3]] for k in order], [k[3] for k in order])
+        ask = getattr(self._teacher, how)
+        scores = ask([views[k[:3]] for k in order], [k[3] for k in order])
         return dict(zip(order, scores, strict=True))
 
     def _answer(self, row: Row, scores: np.ndarray) -> None:
@@ -195,13 +197,11 @@ class _Labeller:
         if not self._known[best]:
             row["drop_reason"] = "the student cannot give this answer"
 
-    def _match(self, row: Row, given: TeacherInput, scores: Mapping[tuple, np.ndarray]) -> None:
+    def _match(self, row: Row, given: TeacherInput, sure: Mapping[tuple, float]) -> None:
         options = row["text"].split(" | ")
-        keys = [_key(row, given, question) for asked in given.questions for question in asked]
-        sure = self._teacher.yes(np.stack([scores[key] for key in keys]))
-        yes = dict(zip(keys, map(float, sure), strict=True))
         true = [
-            min(yes[_key(row, given, question)] for question in asked) for asked in given.questions
+            min(float(sure[_key(row, given, question)]) for question in asked)
+            for asked in given.questions
         ]
         best = int(np.argmax(true))
         single = "yes" if true[0] >= 0.5 else "no"
@@ -220,8 +220,7 @@ class _Labeller:
         row["target_boxes"] = [
             {"box": [round(c, 2) for c in box], "score": round(score, 4)} for box, score in boxes
         ]
-        doubt = [score if score >= PRESENT else 1 - score for _, score in found]
-        row["target_confidence"] = round(min(doubt, default=1.0), 4)
+        row["target_confidence"] = round(min((_sure(s) for _, s in found), default=1.0), 4)
         row["agree"] = same("locate", json.loads(row["output"]), [box for box, _ in boxes])
 
     def _judge(self, row: Row, given: TeacherInput) -> None:
@@ -258,6 +257,13 @@ class _Labeller:
             for row, output in zip(mine, outputs, strict=True):
                 if output.error is None:
                     row["oracle_answer"] = to_json(output.value(name))
+
+
+def _sure(score: float) -> float:
+    """How sure it is that a box is there, or is not: 0.5 at the threshold, 1 at either end."""
+    if score >= PRESENT:
+        return 0.5 + 0.5 * (score - PRESENT) / (1 - PRESENT)
+    return 1 - 0.5 * score / PRESENT
 
 
 def _key(row: Row, given: TeacherInput, question: str) -> tuple[str, Box, Box | None, str]:

@@ -16,8 +16,8 @@ from sdvp_core.base.images import ImageStore
 from sdvp_core.tasks.descriptions import describe
 from sdvp_core.teacher.answers import CELL
 from sdvp_core.teacher.boxes import LARGE, STRIDES, BoxConfig
+from sdvp_core.teacher.compare import matched
 from sdvp_core.teacher.examples import Ask
-from sdvp_core.teacher.geometry import matched
 from sdvp_core.teacher.model import Teacher
 from sdvp_core.teacher.views import frame
 from sdvp_core.teacher.words import words_of
@@ -25,7 +25,7 @@ from sdvp_core.teacher.words import words_of
 Thing = Mapping[str, Any]
 SPREAD = 0.7  # cells, of the heat around a centre
 _MOST_HEADS = 300
-TELL = 4.0  # weight of the words told of cells, beside the answers
+TELL = 8.0  # weight of the words told of cells, beside the answers
 
 
 def heads_in(rows: Sequence[Mapping[str, Any]], least: int = 3) -> tuple[str, ...]:
@@ -111,10 +111,9 @@ class Told:
             around = frame(images.size(ask.image_ids[0]), ask.region)
             for x, y, true in self._things.get(ask.image_ids[0], ()):
                 if around.box[0] < x < around.box[2] and around.box[1] < y < around.box[3]:
-                    u, v = around.place(x, y)
-                    column = min(int(u / CELL), words.shape[3] - 1)
-                    cells.append((number, min(int(v / CELL), words.shape[2] - 1), column))
-                    hot.append(true)
+                    near = _cells_near(*around.place(x, y), words.shape[2], words.shape[3])
+                    cells += [(number, line, column) for line, column in near]
+                    hot += [true] * len(near)
         if not cells:
             return words.sum() * 0
         number, line, column = torch.tensor(cells).T
@@ -123,6 +122,14 @@ class Told:
             target[true] = 1
         at = words[number, :, line, column]
         return TELL * functional.binary_cross_entropy_with_logits(at, wanted)
+
+
+def _cells_near(x: float, y: float, height: int, width: int) -> list[tuple[int, int]]:
+    """The four cells (line, column) around a point of a view: a crop's middle is a corner."""
+    column, line = int(x / CELL - 0.5), int(y / CELL - 0.5)
+    lines = {min(max(i, 0), height - 1) for i in (line, line + 1)}
+    columns = {min(max(j, 0), width - 1) for j in (column, column + 1)}
+    return [(i, j) for i in sorted(lines) for j in sorted(columns)]
 
 
 @dataclass(frozen=True)

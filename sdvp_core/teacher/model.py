@@ -1,7 +1,8 @@
 """A task's teacher: one small network for answers, one for boxes, saved in one folder.
 
 ``models/teacher/<task>/answers`` and ``.../boxes`` hold `config.json` and `model.safetensors`.
-Either may be missing: then the steps it would label have no target.
+Either may be missing: then the steps it would label have no target. `answers` may also be a VQA
+checkpoint of others (third_party.py).
 """
 
 import hashlib
@@ -16,16 +17,21 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from sdvp_core.base import wording
 from sdvp_core.base.errors import UserError
+from sdvp_core.base.ontology import KIND_OF
 from sdvp_core.base.sample import Box
 from sdvp_core.base.tables import write_json
 from sdvp_core.teacher.answers import AnswerTeacher
 from sdvp_core.teacher.boxes import BoxTeacher, Candidates, candidates, stack
-from sdvp_core.teacher.geometry import overlap
+from sdvp_core.teacher.compare import overlap
 from sdvp_core.teacher.views import view, whole_view
 from sdvp_core.teacher.words import heads_of, words_of
 
 LEAST = 0.1  # probability of a centre below which a cell is no candidate
+# Score from which a box is there. The heat of a centre between two cells stays low, so 0.5 would
+# lose 5 boxes of 100 to gain 1 in 1000.
+PRESENT = 0.35
 OVERLAP = 0.6  # IoU above which the less likely of two boxes is a double of the other
 _PARTS = {"answers": AnswerTeacher, "boxes": BoxTeacher}
 
@@ -71,7 +77,7 @@ class Teacher:
         if module == "locate":
             heads = self.detector.config.heads if self.detector is not None else ()
             return heads_of(text, heads)[1]
-        return self.answers.words.unknown(text) if self.answers is not None else words_of(text)
+        return self.answers.unknown(text) if self.answers is not None else words_of(text)
 
     def answer(
         self,
@@ -95,8 +101,8 @@ class Teacher:
             members = _by_picture(members, pictures)
             for start in range(0, len(members), batch):
                 chunk = members[start : start + batch]
-                result[chunk] = self._answer([looks[id(pictures[i])] for i in chunk],
-                                             [questions[i] for i in chunk])  # fmt: skip
+                seen = [looks[id(pictures[i])] for i in chunk]
+                result[chunk] = self.answers.scores(seen, [questions[i] for i in chunk])
         return result
 
     def answer_whole(
@@ -122,14 +128,14 @@ class Teacher:
         return found  # type: ignore[return-value]
 
     def boxes(
-        self, image: Image.Image, descriptions: Sequence[str], least: float = 0.5
+        self, image: Image.Image, descriptions: Sequence[str], least: float = PRESENT
     ) -> list[list[tuple[Box, float]]]:
         """For each description its boxes in pixels of the image, by falling score."""
         seen = self.find([image])[0]
         return [self.described(seen, text, least) for text in descriptions]
 
     def described(
-        self, seen: Candidates, description: str, least: float = 0.5
+        self, seen: Candidates, description: str, least: float = PRESENT
     ) -> list[tuple[Box, float]]:
         """Which candidates fit a description; score = P(centre) x the least P of its words.
 
@@ -147,7 +153,7 @@ class Teacher:
         return [(tuple(map(float, seen.boxes[i])), float(scores[i])) for i in kept]
 
     def inside(
-        self, seen: Candidates, description: str, region: Box, least: float = 0.5
+        self, seen: Candidates, description: str, region: Box, least: float = PRESENT
     ) -> list[tuple[Box, float]]:
         """:meth:`described`, of those whose centre is in a region, clipped to it."""
         found = []
@@ -167,16 +173,40 @@ class Teacher:
         )
         return yes / np.maximum(1e-9, yes + no)
 
-    @torch.inference_mode()
-    def _answer(self, looks: list[np.ndarray], questions: list[str]) -> np.ndarray:
-        places: dict[int, int] = {}
-        owner = [places.setdefault(id(look), len(places)) for look in looks]
-        unique = {id(look): look for look in looks}
-        views = torch.from_numpy(np.stack(list(unique.values()))).to(self.device)
-        tokens = self.answers.encode(questions).to(self.device)
-        seen = self.answers.see(views)
-        logits = self.answers(seen, torch.tensor(owner, device=self.device), tokens)
-        return logits.softmax(1).cpu().numpy()
+    def truths(
+        self, pictures: Sequence[Image.Image | np.ndarray], questions: Sequence[str]
+    ) -> np.ndarray:
+        """Probability (N,) that each of N yes/no questions is to be answered yes.
+
+        "Is the square red?" is read off the answers to "What color is the square?" where the
+        teacher knows the word: open questions are what a small teacher answers best.
+        """
+        open_questions = [self._opened(question) for question in questions]
+        scores = self.answer(
+            [p for p, asked in zip(pictures, open_questions, strict=True) for _ in asked],
+            [question for asked in open_questions for question, _ in asked],
+        )
+        columns = {word: place for place, word in enumerate(self.answer_words)}
+        sure, row = np.zeros(len(questions), np.float32), 0
+        for place, asked in enumerate(open_questions):
+            rows = scores[row : row + len(asked)]
+            row += len(asked)
+            sure[place] = min(
+                float(self.yes(line[None])[0]) if word == "yes" else float(line[columns[word]])
+                for line, (_, word) in zip(rows, asked, strict=True)
+            )
+        return sure
+
+    def _opened(self, question: str) -> list[tuple[str, str]]:
+        """Open questions with the answers that together mean yes; else the question itself."""
+        asked = wording.parse(question)
+        words = asked.value.split() if asked and asked.kind == "is" else []
+        known = [w for w in words if w in KIND_OF and w in self.answer_words]
+        opened = [(wording.query(KIND_OF[w], asked.subject), w) for w in known]
+        vague = set(words) - set(known) - {"object", "item", "thing"}
+        if not opened or vague or any(self.unknown("vqa", q) for q, _ in opened):
+            return [(question, "yes")]
+        return opened
 
     @torch.inference_mode()
     def _find(self, images: list[Image.Image]) -> list[Candidates]:
@@ -225,7 +255,12 @@ def _load_part(folder: Path, kind: Any) -> Any:
     if not (folder / "config.json").is_file():
         return None
     try:
-        model = kind.build(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if "model_type" in settings and kind is AnswerTeacher:
+            from sdvp_core.teacher.third_party import VqaCheckpoint
+
+            return VqaCheckpoint(folder)
+        model = kind.build(settings)
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]

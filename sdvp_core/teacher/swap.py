@@ -66,17 +66,17 @@ class TeacherModule:
             key: view(images.get(key[0]), key[1])
             for key in dict.fromkeys((call.image_id, call.region) for call in calls)
         }
-        scores = self.teacher.answer(
-            [views[call.image_id, call.region] for call, _ in questions], [q for _, q in questions]
-        )
+        looks = [views[call.image_id, call.region] for call, _ in questions]
+        texts = [question for _, question in questions]
         if self.module == "vqa":
+            scores = self.teacher.answer(looks, texts)
             best = scores.argmax(1)
             words = self.teacher.answer_words
             return [
                 Output(words[i], confidence=round(float(row[i]), 4))
                 for i, row in zip(best, scores, strict=True)
             ]
-        return self._matched(calls, self.teacher.yes(scores))
+        return self._matched(calls, self.teacher.truths(looks, texts))
 
     def _matched(self, calls: Sequence[Call], yes: np.ndarray) -> list[Output]:
         outputs, start = [], 0

@@ -39,15 +39,15 @@ class Look:
 
 LOOKS = {
     "flat": Look(
-        *("flat", (18, 34), 0.12, 2.6, 5.5, (0.7, 0.9), 0.75),
+        *("flat", (22, 36), 0.12, 2.6, 5.5, (0.7, 0.9), 0.75),
         *(0.0, 0.88, 0.88, 0.10, 2.0, 0.0),
     ),
     "tinted": Look(
-        *("tinted", (16, 30), 0.30, 1.8, 5.0, (-1.0, -0.6), 0.45),
+        *("tinted", (20, 34), 0.30, 1.8, 5.0, (-1.0, -0.6), 0.45),
         *(0.035, 0.56, 0.70, 0.20, 9.0, 0.0),
     ),
     "dusk": Look(
-        *("dusk", (16, 32), 0.22, 2.2, 6.0, (0.0, 0.2), 0.6),
+        *("dusk", (20, 34), 0.22, 2.2, 6.0, (0.0, 0.2), 0.6),
         *(-0.045, 0.80, 0.62, 0.03, 5.0, 0.8),
     ),
 }
@@ -88,8 +88,9 @@ def finish(look: Look, image: Image.Image, noise: np.random.Generator) -> Image.
 
 
 def _paper(noise: np.random.Generator) -> np.ndarray:
-    base = noise.uniform(205, 245, 3)
-    return base.astype(_FLOAT) + noise.uniform(2, 9) * _clouds(noise, 1)
+    # Paper of many greys: students that saw white alone find nothing in any other domain.
+    base = noise.uniform(125, 240) + noise.uniform(-15, 15, 3)
+    return base.astype(_FLOAT) + noise.uniform(2, 12) * _clouds(noise, 1)
 
 
 def _tint(noise: np.random.Generator) -> np.ndarray:

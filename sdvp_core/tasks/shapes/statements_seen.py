@@ -28,7 +28,7 @@ def has_value(rng: Random, pair: Pair) -> Statement | None:
     value = value_of(rng, thing, kind)
     side = SIDES[i]
     steps = Visprog()
-    end = steps.asked(side.upper(), phrase.text, wording.verify(value, "it", kind == "shape"))
+    end = steps.asked(side.upper(), phrase.text, wording.query(kind))
     told = wording.article(value) if kind == "shape" else value
     return Statement(
         f"The {phrase.text} in the {side} image is {told}.",
@@ -37,7 +37,7 @@ def has_value(rng: Random, pair: Pair) -> Statement | None:
             *first("target", f"{side}_patch", phrase.text),
             verdict(asks("target", phrase, kind, value)),
         ),
-        steps.result(steps.evaluate(f"{{{end}}}")),
+        steps.result(steps.evaluate(f"{{{end}}} == {value!r}")),
     )
 
 
@@ -50,7 +50,7 @@ def both_have(rng: Random, pair: Pair) -> Statement | None:
     value = value_of(rng, ones[rng.randrange(2)][1], kind)
     steps = Visprog()
     ends = [
-        steps.asked(side.upper(), phrase.text, wording.verify(value))
+        steps.asked(side.upper(), phrase.text, wording.query(kind))
         for side, (phrase, _) in zip(SIDES, ones, strict=True)
     ]
     (a, first_thing), (b, second_thing) = ones
@@ -62,7 +62,7 @@ def both_have(rng: Random, pair: Pair) -> Statement | None:
             *first("two", "right_patch", b.text),
             verdict(f"{asks('one', a, kind, value)} and {asks('two', b, kind, value)}"),
         ),
-        steps.result(steps.evaluate(" and ".join(f"{{{end}}}" for end in ends))),
+        steps.result(steps.evaluate(" and ".join(f"{{{end}}} == {value!r}" for end in ends))),
     )
 
 

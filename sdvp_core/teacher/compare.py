@@ -1,6 +1,7 @@
-"""Boxes compared: overlap, and who matches whom."""
+"""Outputs compared: boxes by their overlap, who matches whom, and whether two say the same."""
 
 from collections.abc import Sequence
+from typing import Any
 
 Corners = Sequence[float]  # x0, y0, x1, y1
 
@@ -30,3 +31,24 @@ def matched(
             used_true.add(j)
             result.append((-i, -j))
     return result
+
+
+def same(module: str, first: Any, second: Any) -> bool:
+    """Whether two outputs (JSON values of the `output` column) say the same.
+
+    vqa: the same word. locate: as many boxes, matched one to one at IoU 0.5. match: the same best
+    option, or for one option the same side of 0.5.
+    """
+    if first is None or second is None:
+        return False
+    if module == "locate":
+        return len(first) == len(second) == len(matched(first, second))
+    if module == "match":
+        return len(first) == len(second) and _choice(first) == _choice(second)
+    return str(first).strip().lower() == str(second).strip().lower()
+
+
+def _choice(scores: Sequence[float]) -> int:
+    if len(scores) == 1:
+        return int(scores[0] >= 0.5)
+    return max(range(len(scores)), key=lambda i: scores[i]) if scores else -1
