@@ -37,7 +37,7 @@ def explain_question(
     trace = next(iter(execute([job], modules, images)))
     steps = [step_summary(step) for step in trace.steps]
     answer = trace.answer if trace.status == "ok" else f"{trace.status}: {trace.error}"
-    write_text(out, trace_html(picture, question, program, steps, answer))
+    write_text(out, trace_html(picture, question, program, trace.steps, answer))
     lines = [f"{s['index']} {s['module']}({s['text']!r}) -> {s['output']}" for s in steps]
     return "\n".join([*lines, f"answer: {answer}", f"trace: {out}"])
 
