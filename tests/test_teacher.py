@@ -18,7 +18,7 @@ from sdvp_core.modules import oracle
 from sdvp_core.modules.call import Call
 from sdvp_core.tasks.shapes import scene
 from sdvp_core.teacher import accuracy, fit, learning, swap
-from sdvp_core.teacher.adapter import adapt, pointed
+from sdvp_core.teacher.adapter import adapt, pointed, refers
 from sdvp_core.teacher.boxes import BoxConfig, BoxTeacher, Candidates, candidates
 from sdvp_core.teacher.compare import matched, overlap, same
 from sdvp_core.teacher.examples import Examples, beside, own_questions
@@ -184,11 +184,20 @@ def test_a_question_that_names_its_thing_is_left_alone():
     assert pointed("What is this?", "square") == "What is the square?"
 
 
-def test_only_an_it_without_a_thing_is_pointless():
+def test_only_a_pronoun_refers():
+    for text, found in (("Is it red?", True), ("Is the star that is above it red?", True),
+                        ("Is the star that is above the ring red?", False)):  # fmt: skip
+        assert refers(text) == found
+
+
+def test_a_find_without_a_box_still_says_what_is_meant():
     whole = (0, 0, 100, 100)
-    for text, pointless in (("Is it red?", True), ("Is the star that is above it red?", True),
-                            ("Is the star that is above the ring red?", False)):  # fmt: skip
-        assert adapted(step(0, "vqa", text, whole, "no"), [], "name").pointless == pointless
+    nothing = step(0, "locate", "blue square", whole, [])
+    given = adapted(step(1, "vqa", "What color is it?", whole, "red", [0]), [nothing], "name")
+    assert (given.adapter, given.pointer) == ("name", "blue square")
+    assert given.text == "What color is the blue square?"
+    elsewhere = step(1, "vqa", "What color is it?", (0, 0, 50, 100), "red", [0])
+    assert adapted(elsewhere, [nothing], "name").pointer is None
 
 
 def test_an_unknown_strategy_is_a_mistake():
@@ -416,7 +425,9 @@ def test_every_step_has_a_row_and_every_rejected_one_its_reason(teacher, world, 
     assert {r["drop_reason"] for r in by_place[3]} == {"the teacher does not know 'edible'"}
     assert {r["drop_reason"] for r in by_place[4]} == {"the step failed"}
     assert {r["drop_reason"] for r in by_place[5]} == {"no teacher for knowledge"}
-    assert {r["drop_reason"] for r in by_place[6]} == {"nothing says what is asked about"}
+    assert {r["drop_reason"] for r in by_place[6]} == {
+        "nothing in the view says what is asked about"
+    }
     assert made[-1]["drop_reason"] == "the image cannot be read"
     assert all(r["kept"] == (r["drop_reason"] is None) for r in made)
     assert all(r["question_id"] == "q" and r["teacher_revision"] for r in made)
@@ -478,6 +489,14 @@ def test_all_strategies_are_measured_on_the_same_steps(teacher, world):
     assert {len(set(v["n"] for v in found[m].values())) for m in found} == {1}
     assert set(found["vqa"]) == {"none", "name", "lineage", "box"}
     assert found["locate"]["none"]["n"] == len(rows)
+
+
+def test_a_sample_of_traces_holds_both_dialects():
+    given = [[step(0, "vqa", dialect, RED, "red")] for dialect in ("visprog", "viper") * 20]
+    some = accuracy._some(given, 20)
+    assert len(some) == 20 and {trace[0]["text"] for trace in some} == {"visprog", "viper"}
+    assert some == accuracy._some(given, 20)
+    assert accuracy._some(given, 1000) == given
 
 
 def test_perfect_targets_have_accuracy_one():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from random import Random
 from typing import Any
 
 from sdvp_core.base.images import ImageStore
@@ -49,7 +50,7 @@ def measure_strategies(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """{module: {strategy: {accuracy, n, ambiguous_accuracy, ambiguous_n}}} on a sample of steps.
 
-    About ``settings.measured_steps`` steps are taken, whole traces spread evenly over all of them.
+    About ``settings.measured_steps`` steps are taken, whole traces drawn by chance.
     A step is ambiguous where its region, as a student sees it, shows two annotated things or more.
     All strategies are measured on the same steps: those the teacher answers under each of them.
     """
@@ -115,6 +116,13 @@ def _right(row: Row) -> bool | None:
 
 
 def _some(traces: Sequence[Sequence[Row]], steps: int) -> list[Sequence[Row]]:
-    total = sum(len(trace) for trace in traces)
-    stride = max(1, -(-total // max(1, steps)))
-    return list(traces[::stride])
+    """Whole traces drawn by chance: every second one may be of one and the same dialect."""
+    order = list(range(len(traces)))
+    Random(0).shuffle(order)
+    chosen, total = [], 0
+    for index in order:
+        if total >= steps:
+            break
+        chosen.append(index)
+        total += len(traces[index])
+    return [traces[index] for index in sorted(chosen)]

@@ -51,11 +51,10 @@ class TeacherInput:
         """The questions as one text, for the table."""
         return " | ".join(" & ".join(option) for option in self.questions)
 
-    @property
-    def pointless(self) -> bool:
-        """Whether "it" is asked about although nothing says what it is."""
-        asked = (question for option in self.questions for question in option)
-        return self.pointer is None and any(_IT.search(question) for question in asked)
+
+def refers(question: str) -> bool:
+    """Whether a question is about "it": what that is must be seen, or said by a pointer."""
+    return bool(_IT.search(question))
 
 
 def adapt(
@@ -87,15 +86,19 @@ def found_by(step: Step, steps: Mapping[int, Step]) -> Step | None:
     """The step that found the thing in the middle of a step's region, or None.
 
     It is a parent of module locate one of whose boxes is the region, or is what the region was
-    enlarged from. A half of the image, cut beside a found thing, does not show that thing.
+    enlarged from; or one that found nothing there, and whose text still says what is meant. A half
+    of the image, cut beside a found thing, does not show that thing.
     """
     region = _box(step["region"])
     for index in step["parents"]:
         parent = steps.get(index)
         if parent is None or parent["module"] != "locate":
             continue
-        if parent["image_id"] == step["image_id"] and any(
-            _made_of(region, box) for box in boxes_given(parent)
+        boxes = boxes_given(parent)
+        # VisProg's CROP of nothing found is all that was searched: the thing may be in there.
+        searched = not boxes and region == _box(parent["region"])
+        if parent["image_id"] == step["image_id"] and (
+            searched or any(_made_of(region, box) for box in boxes)
         ):
             return parent
     return None

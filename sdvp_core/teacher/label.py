@@ -16,7 +16,7 @@ from sdvp_core.base.params import Supervise
 from sdvp_core.base.records import SUPERVISION, to_json
 from sdvp_core.base.sample import Box, Sample
 from sdvp_core.modules.call import Call, Module
-from sdvp_core.teacher.adapter import TeacherInput, adapt
+from sdvp_core.teacher.adapter import TeacherInput, adapt, refers
 from sdvp_core.teacher.boxes import Candidates
 from sdvp_core.teacher.compare import same
 from sdvp_core.teacher.model import PRESENT, Teacher
@@ -227,8 +227,10 @@ class _Labeller:
         """Keep the row, or say why not."""
         least = self._settings.min_confidence.get(row["module"], 0.0)
         if row["drop_reason"] is None and row["module"] != "locate":
-            if given.pointless and given.adapter == "none" and not self._small(row):
-                row["drop_reason"] = "nothing says what is asked about"
+            # The student gets no pointer: of a wide view it cannot tell which thing "it" is.
+            asks_of_it = row["module"] == "match" or refers(row["text"])
+            if asks_of_it and not self._small(row):
+                row["drop_reason"] = "nothing in the view says what is asked about"
             elif given.pointer is not None and not self._something(row):
                 row["drop_reason"] = "the teacher sees nothing there"
         if row["drop_reason"] is None and row["target_confidence"] < least:

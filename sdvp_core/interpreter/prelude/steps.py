@@ -5,6 +5,9 @@ Runs INSIDE the sandbox, as the last of the prelude's files. VisProg's steps kee
 meaning, without its rounding to whole pixels; boxes are in coordinates of the whole image.
 """
 
+_empty = []  # lists without a box, with the step that made each
+
+
 # What compiled VisProg programs call.
 
 
@@ -33,7 +36,7 @@ def _count(boxes):
 def _crop(operation, image, boxes):
     x0, y0, x1, y1 = image._box
     centre_x, centre_y = (x0 + x1) / 2, (y0 + y1) / 2
-    steps = image._steps
+    steps = _joined(_found_nothing(boxes), image._steps)
     if boxes:
         box = boxes[0]._box
         centre_x, centre_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
@@ -50,7 +53,7 @@ def _crop(operation, image, boxes):
         else:
             region = (x0, centre_y, x1, y1)
     elif not boxes:
-        return image
+        region = image._box
     else:
         half_width, half_height = 0.75 * (box[2] - box[0]), 0.75 * (box[3] - box[1])
         region = (
@@ -151,12 +154,19 @@ def _find(patch, operation, name):
         "locate", _handle(patch), [name], _note(patch, operation, {"object_name": name})
     )
     found = [ImagePatch(patch, _box=box, _steps=[index]) for box in boxes]
+    if not found:
+        _empty.append((found, index))
     for one in found:
         for x in (one.left, one.right, one.horizontal_center):
             _steps_at_x[x] = [index]
         for y in (one.lower, one.upper, one.vertical_center):
             _steps_at_y[y] = [index]
     return found
+
+
+def _found_nothing(boxes):
+    """The step that looked for a thing in vain: it still says what the crop is meant to show."""
+    return [index for found, index in _empty if found is boxes]
 
 
 def _match(patch, operation, texts, arguments):
