@@ -44,7 +44,7 @@ def two_questions(key: str, image: str = "i0") -> Job:
 # A run that is stopped and started again.
 
 RUN = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from sdvp_core.base.images import ImageStore
 from sdvp_core.base.records import EXECUTIONS, STEPS
@@ -58,6 +58,7 @@ class Slow(stub.Stub):
         time.sleep(float(sys.argv[2]))
         return super().answer(calls, images)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits "ignore"
 rows.SHARD_PROGRAMS = 20
 folder = Path(sys.argv[1])
 size = {"width": 90, "height": 80, "status": "ok"}
