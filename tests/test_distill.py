@@ -145,11 +145,12 @@ def test_batches_are_shuffled_epochs_and_a_function_of_the_step():
 def test_a_student_learns_its_samples(students, images, module):
     samples = [*_samples(module), *(_samples(module, 1)[:1])]
     student = students[module]
-    settings = FitSettings(steps=60, batch_size=8, lr=3e-3, alpha=1.0, seed=2)
+    steps, lr = (120, 1e-3) if module == "locate" else (60, 3e-3)
+    settings = FitSettings(steps=steps, batch_size=8, lr=lr, alpha=1.0, seed=2)
     before = distance(student, samples, images, settings)
     found = fit(student, samples, images, settings, held_out=samples)
     # Boxes take longer than a test may: there it must only have begun.
-    assert found["distance"] < (0.93 if module == "locate" else 0.5) * before
+    assert found["distance"] < (0.8 if module == "locate" else 0.5) * before
     if module != "locate":
         assert found["agreement"] > 0.9
     assert not student.model.training

@@ -2,7 +2,7 @@
 
 import io
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -28,6 +28,16 @@ class ImageStore:
         self._capacity = capacity
         self._decoded: OrderedDict[str, Image.Image] = OrderedDict()
         self._lock = RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"rows": self._rows, "capacity": self._capacity}  # locks stay in their process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["rows"].values(), state["capacity"])
+
+    def only(self, image_ids: Collection[str]) -> "ImageStore":
+        """A store of the images of those ids that are here."""
+        return ImageStore([r for i, r in self._rows.items() if i in image_ids], self._capacity)
 
     @classmethod
     def from_table(cls, *paths: Path) -> "ImageStore":

@@ -148,6 +148,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         noise = np.random.default_rng([self.settings.seed, 2, self.step])
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.step)  # dropout, after a resume too
         loss = sum(
             self._backward(rows, noise)
             for rows in np.array_split(self.order[self.step], self.settings.accumulate)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.images import ImageStore
+from sdvp_core.base.parallel import Job, Tell, side_by_side
 from sdvp_core.base.params import Distill
 from sdvp_core.base.runtime import log
 from sdvp_core.base.sample import Sample
@@ -29,8 +30,8 @@ def distill(
     seed: int,
     live: Path,
     checkpoint: Path,
-) -> tuple[Mapping[str, Any], dict[str, list[Sample]], dict[str, Any]]:
-    """Train ``students`` in place on the kept rows of a supervision table.
+) -> tuple[dict[str, Any], dict[str, list[Sample]], dict[str, Any]]:
+    """Train ``students`` on the kept rows of a supervision table, all modules at once on a CPU.
 
     ``frozen`` are the same students once more, unchanged; ``replay`` the inputs of pre-training and
     of earlier links. Metrics are written to ``live`` by DVCLive. Returns the students, the samples
@@ -41,24 +42,44 @@ def distill(
     learnt, held = _samples(rows, settings, seed)
     if not any(learnt.values()):
         raise UserError("No target was kept: lower `supervise.min_confidence` in params.yaml.")
-    found = {}
+    jobs: dict[str, Job] = {}
+    for place, (module, student) in enumerate(students.items()):
+        if not learnt[module]:
+            log.info("%s took no step that has a target: it stays as it is", module)
+            continue
+        lesson = learnt[module], held[module], [s for s in replay if s.module == module]
+        seen = images.only({s.image_id for samples in lesson for s in samples})
+        chosen = fit_settings(settings, module, seed + place)
+        kept = frozen[module] if settings.self_distillation else None
+        jobs[module] = _learn, (student, kept, *lesson, seen, chosen, checkpoint / module)
     with Live(str(live), dvcyaml=False, save_dvc_exp=False, report=None) as metrics:
-        for place, (module, student) in enumerate(students.items()):
-            if not learnt[module]:
-                log.info("%s took no step that has a target: it stays as it is", module)
-                continue
-            found[module] = fit(
-                student,
-                learnt[module],
-                images,
-                fit_settings(settings, module, seed + place),
-                replay_samples=[s for s in replay if s.module == module],
-                frozen=frozen[module],
-                held_out=held[module],
-                checkpoint=checkpoint / module,
-                log=lambda row, module=module: _note(metrics, module, row),
-            )
-    return students, learnt, found
+        done = side_by_side(
+            jobs, lambda module, row: _note(metrics, module, row), _device(students)
+        )
+    taught = {module: student for module, (student, _) in done.items()}
+    return {**students, **taught}, learnt, {module: found for module, (_, found) in done.items()}
+
+
+def _learn(
+    student: Any,
+    frozen: Any,
+    learnt: Sequence[Sample],
+    held: Sequence[Sample],
+    replay: Sequence[Sample],
+    images: ImageStore,
+    settings: FitSettings,
+    checkpoint: Path,
+    tell: Tell,
+) -> tuple[Any, dict[str, Any]]:
+    found = fit(
+        student, learnt, images, settings, replay_samples=replay, frozen=frozen, held_out=held,
+        checkpoint=checkpoint, log=tell,
+    )  # fmt: skip
+    return student, found
+
+
+def _device(students: Mapping[str, Any]) -> str:
+    return next((student.device for student in students.values()), "cpu")
 
 
 def fit_settings(settings: Distill, module: str, seed: int) -> FitSettings:

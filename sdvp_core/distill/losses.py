@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-FOCAL_BALANCE, FOCAL_POWER = 0.75, 2.0  # few patches are positive: they weigh three times as much
+FOCAL_BALANCE = 0.75  # few patches are positive: they weigh three times as much
+# RetinaNet's power of 2 makes a short training timid: scores crowd at 0.4, and a threshold of 0.5
+# finds 43% of the things; with 0.5 the exact sets found rise from 0.68 to 0.75 in as many steps.
+FOCAL_POWER = 0.5
 SURE = 1e-4  # soft targets keep this far from 0 and 1, where their logits are infinite
 
 
@@ -18,7 +21,7 @@ SURE = 1e-4  # soft targets keep this far from 0 and 1, where their logits are i
 class BoxWeights:
     """Weights of the four terms of :func:`boxes`."""
 
-    score: float = 4.0
+    score: float = 3.0
     corner: float = 10.0
     overlap: float = 2.0
 

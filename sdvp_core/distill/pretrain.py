@@ -8,6 +8,7 @@ from typing import Any
 
 from sdvp_core.base import wording
 from sdvp_core.base.images import ImageStore
+from sdvp_core.base.parallel import Job, Tell, side_by_side
 from sdvp_core.base.sample import Sample
 from sdvp_core.distill.fit import FitSettings, Log, fit
 from sdvp_core.modules.students import create_students
@@ -49,22 +50,40 @@ def pretrain(
     given = [answer for s in samples["vqa"] for answer, _ in s.answers]
     classes = sorted({*answers, *given, "yes", "no"})
     students = create_students(sorted({*words, *classes, *known}), classes, seed)
-    found = {}
+    jobs: dict[str, Job] = {}
     for place, (name, student) in enumerate(students.items()):
-        section = settings[name]
+        section, drawn = settings[name], samples[name]
         tests = DRAW[name](held_out, sizes, HELD_OUT, random.Random(seed)) if held_out else None
-        lessons = [(section.easy_steps, [s for s in samples[name] if _easy(s, sizes)])]
-        lessons.append((section.steps, samples[name]))
-        for number, (steps, learnt) in enumerate(lessons):
-            if not steps or not learnt:
-                continue
-            again = seed + 10 * number + place
-            found[name] = fit(
-                student, learnt, images, _schedule(section, steps, name, again),
-                held_out=tests, checkpoint=checkpoint / name if checkpoint else None,
-                log=lambda row, name=name: log({"module": name} | row),
-            )  # fmt: skip
-    return students, samples, found
+        lessons = [(section.easy_steps, [s for s in drawn if _easy(s, sizes)])]
+        lessons.append((section.steps, drawn))
+        plans = [
+            (_schedule(section, steps, name, seed + 10 * number + place), learnt)
+            for number, (steps, learnt) in enumerate(lessons)
+            if steps and learnt
+        ]
+        seen = images.only({s.image_id for s in [*drawn, *(tests or ())]})
+        folder = checkpoint / name if checkpoint else None
+        jobs[name] = _learn, (student, plans, seen, tests, folder)
+    done = side_by_side(jobs, lambda name, row: log({"module": name} | row))
+    students = {name: student for name, (student, _) in done.items()}
+    return students, samples, {name: found for name, (_, found) in done.items()}
+
+
+def _learn(
+    student: Any,
+    plans: Sequence[tuple[FitSettings, Sequence[Sample]]],
+    images: ImageStore,
+    tests: Sequence[Sample] | None,
+    checkpoint: Path | None,
+    tell: Tell,
+) -> tuple[Any, dict[str, Any]]:
+    """One student through its lessons; what is found is of the last."""
+    found: dict[str, Any] = {}
+    for settings, learnt in plans:
+        found = fit(
+            student, learnt, images, settings, held_out=tests, checkpoint=checkpoint, log=tell
+        )
+    return student, found
 
 
 def _easy(sample: Sample, sizes: Mapping[str, tuple[int, int]]) -> bool:

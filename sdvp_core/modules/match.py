@@ -5,7 +5,6 @@ Pre-Training"). Real checkpoints: any `SiglipModel`, as "google/siglip-base-patc
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,37 +13,17 @@ from PIL import Image
 
 from sdvp_core.base.images import ImageStore
 from sdvp_core.modules import files
-from sdvp_core.modules.call import Box, Call, Output
+from sdvp_core.modules.call import Call, Output
+from sdvp_core.modules.student import CropSettings, CropStudent
 from sdvp_core.modules.tokens import build_tokenizer
-from sdvp_core.modules.view import Context, crop
 
 TEXT_LENGTH = 12
 
 
-@dataclass(frozen=True)
-class MatchSettings:
-    """What sdvp.json keeps beside the checkpoint. The defaults are for real checkpoints."""
-
-    context: dict[str, float] = field(default_factory=dict)  # of view.Context
-
-    def crop(self, image: Image.Image, region: Box, side: int) -> np.ndarray:
-        return crop(image, region, Context(**self.context), side)
-
-
-class MatchStudent:
+class MatchStudent(CropStudent):
     """SigLIP behind the module `match`."""
 
     module = "match"
-
-    def __init__(self, model, tokenizer, processor, settings: MatchSettings, device: str = "cpu"):
-        self.model = model.to(device).eval()
-        files.plain_attention(model, device)
-        self.tokenizer = tokenizer
-        self.processor = processor
-        self.settings = settings
-        self.device = device
-        self.side = files.side_of(processor.size)
-        self._mean, self._scale = files.mean_and_scale(processor, device)
 
     @classmethod
     def create(cls, words: Iterable[str], answers: Sequence[str], seed: int) -> "MatchStudent":
@@ -72,7 +51,7 @@ class MatchStudent:
         processor = SiglipImageProcessorPil(
             size={"height": 48, "width": 48}, resample=Image.Resampling.BILINEAR
         )
-        return cls(model, tokenizer, processor, MatchSettings({"pixels": 2.0, "share": 0.03}))
+        return cls(model, tokenizer, processor, CropSettings({"pixels": 2.0, "share": 0.03}))
 
     @classmethod
     def load(cls, source: str | Path, device: str = "cpu") -> "MatchStudent":
@@ -83,17 +62,9 @@ class MatchStudent:
             files.from_pretrained(SiglipModel, source),
             files.from_pretrained(AutoTokenizer, source),
             files.from_pretrained(SiglipImageProcessorPil, source),
-            files.read_settings(MatchSettings, source) or MatchSettings(),
+            files.read_settings(CropSettings, source) or CropSettings(),
             device,
         )
-
-    def save(self, folder: Path) -> None:
-        """Everything :meth:`load` needs; equal weights give equal bytes."""
-        files.save_parts(folder, self.model, self.tokenizer, self.processor, self.settings)
-
-    def crop(self, image: Image.Image, region: Box) -> np.ndarray:
-        """uint8 (side, side, 3): what the student sees of a region."""
-        return self.settings.crop(image, region, self.side)
 
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         """Token ids (N, L), always of full length: SigLIP pools its text at the last position."""

@@ -4,8 +4,8 @@ Real checkpoints: any `ViltForQuestionAnswering`, as "dandelin/vilt-b32-finetune
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,38 +14,22 @@ from torch import nn
 
 from sdvp_core.base.images import ImageStore
 from sdvp_core.modules import files
-from sdvp_core.modules.call import Box, Call, Output
+from sdvp_core.modules.call import Call, Output
+from sdvp_core.modules.student import CropSettings, CropStudent
 from sdvp_core.modules.tokens import build_tokenizer
-from sdvp_core.modules.view import Context, crop
 
 TEXT_LENGTH = 24  # tokens of a question of the tiny student
 
 
-@dataclass(frozen=True)
-class VqaSettings:
-    """What sdvp.json keeps beside the checkpoint. The defaults are for real checkpoints."""
-
-    context: dict[str, float] = field(default_factory=dict)  # of view.Context
-
-    def crop(self, image: Image.Image, region: Box, side: int) -> np.ndarray:
-        return crop(image, region, Context(**self.context), side)
-
-
-class VqaStudent:
+class VqaStudent(CropStudent):
     """ViLT behind the module `vqa`. ``answers`` are its classes, in the order of the logits."""
 
     module = "vqa"
 
-    def __init__(self, model, tokenizer, processor, settings: VqaSettings, device: str = "cpu"):
-        self.model = model.to(device).eval()
-        self.tokenizer = tokenizer
-        self.processor = processor
-        self.settings = settings
-        self.device = device
-        self.side = files.side_of(processor.size)
-        labels = model.config.id2label
+    def __init__(self, *parts: Any):
+        super().__init__(*parts)
+        labels = self.model.config.id2label
         self.answers = [labels[index] for index in range(len(labels))]
-        self._mean, self._scale = files.mean_and_scale(processor, device)
 
     @classmethod
     def create(cls, words: Iterable[str], answers: Sequence[str], seed: int) -> "VqaStudent":
@@ -76,7 +60,7 @@ class VqaStudent:
         processor = ViltImageProcessorPil(
             size={"shortest_edge": 48}, size_divisor=8, resample=Image.Resampling.BILINEAR
         )
-        return cls(model, tokenizer, processor, VqaSettings({"pixels": 2.0, "share": 0.03}))
+        return cls(model, tokenizer, processor, CropSettings({"pixels": 2.0, "share": 0.03}))
 
     @classmethod
     def load(cls, source: str | Path, device: str = "cpu"):
@@ -97,17 +81,9 @@ class VqaStudent:
             files.from_pretrained(ViltForQuestionAnswering, source),
             files.from_pretrained(AutoTokenizer, source),
             files.from_pretrained(ViltImageProcessorPil, source),
-            files.read_settings(VqaSettings, source) or VqaSettings(),
+            files.read_settings(CropSettings, source) or CropSettings(),
             device,
         )
-
-    def save(self, folder: Path) -> None:
-        """Everything :meth:`load` needs; equal weights give equal bytes."""
-        files.save_parts(folder, self.model, self.tokenizer, self.processor, self.settings)
-
-    def crop(self, image: Image.Image, region: Box) -> np.ndarray:
-        """uint8 (side, side, 3): what the student sees of a region."""
-        return self.settings.crop(image, region, self.side)
 
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         """Token ids (N, L), padded with the pad token to the longest."""

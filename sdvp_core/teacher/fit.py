@@ -15,8 +15,10 @@ from torch.nn import functional
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.images import ImageError, ImageStore
+from sdvp_core.base.parallel import Tell, side_by_side
 from sdvp_core.base.params import Schedule
 from sdvp_core.base.params import Teacher as TeacherParams
+from sdvp_core.modules.files import autocast
 from sdvp_core.teacher.answers import AnswerConfig, AnswerTeacher
 from sdvp_core.teacher.boxes import BoxConfig, BoxTeacher, stack
 from sdvp_core.teacher.examples import Ask, Examples, own_questions
@@ -47,8 +49,11 @@ def fit(
     rows = [row for row in rows if _opens(images, row["image_id"])]
     if not rows:
         raise UserError("The train split has no annotated images: a teacher cannot be fitted.")
-    answers = fit_answers(rows, images, questions, settings.answers, seed, log)
-    return Teacher(answers, fit_boxes(rows, images, settings.boxes, seed, log))
+    jobs = {
+        "answers": (fit_answers, (rows, images, questions, settings.answers, seed)),
+        "boxes": (fit_boxes, (rows, images, settings.boxes, seed)),
+    }
+    return Teacher(**side_by_side(jobs, lambda part, told: log(part, *told)))
 
 
 def fit_answers(
@@ -57,9 +62,12 @@ def fit_answers(
     questions: Sequence[Mapping[str, Any]],
     schedule: Schedule,
     seed: int,
-    log: Log,
+    tell: Tell,
 ) -> AnswerTeacher:
-    """The answer teacher: cross-entropy on crops, scenes and the task's own questions in turn."""
+    """The answer teacher: cross-entropy on crops, scenes and the task's own questions in turn.
+
+    ``tell`` is given (step, loss) now and then.
+    """
     rng = Random(seed)
     sizes = {row["image_id"]: images.size(row["image_id"]) for row in rows}
     pools = _pools(Examples(rows, sizes, rng), questions, images, schedule.samples)
@@ -80,7 +88,7 @@ def fit_answers(
         value = _answer_loss(model, asks, images, columns, told)
         loss(value)
         if step % 100 == 0 or step == schedule.steps - 1:
-            log("answers", step, float(value.detach()))
+            tell((step, float(value.detach())))
     return model.eval()
 
 
@@ -89,7 +97,7 @@ def fit_boxes(
     images: ImageStore,
     schedule: Schedule,
     seed: int,
-    log: Log,
+    tell: Tell,
 ) -> BoxTeacher:
     """The box teacher: a heat-map of centres, sides and words, from whole images."""
     rng = Random(seed)
@@ -100,13 +108,13 @@ def fit_boxes(
     for step, loss in enumerate(_training(model, schedule)):
         chosen = [pictures.get(next(order), rng) for _ in range(schedule.batch_size)]
         batch = stack([pixels for pixels, _ in chosen])
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             maps = model(batch)
         shapes = [m.shape[2:] for m in maps]
         value = box_loss(maps, targets([things for _, things in chosen], shapes, model.config))
         loss(value)
         if step % 100 == 0 or step == schedule.steps - 1:
-            log("boxes", step, float(value.detach()))
+            tell((step, float(value.detach())))
     return model.eval()
 
 
@@ -178,7 +186,7 @@ def _answer_loss(
         owner = [place for place, (_, ask) in enumerate(members) for _ in ask.pairs]
         pairs = [pair for _, ask in members for pair in ask.pairs]
         views = torch.from_numpy(np.stack([look for look, _ in members]))
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             seen = model.see(views)
             logits = model(seen, torch.tensor(owner), model.encode([q for q, _ in pairs]))
             words = model.tell(seen).float()
