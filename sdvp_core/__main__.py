@@ -74,6 +74,17 @@ def explain(
 
 
 @app.command()
+def check(task: Annotated[str, typer.Argument(help="A task of params.yaml.")]) -> None:
+    """Say for each file that TASK needs whether it is present, missing or damaged."""
+    from sdvp_core.command.check import check_task
+
+    told, usable = check_task(task)
+    typer.echo(told)
+    if not usable:
+        raise UserError(f"{task} cannot be used as it is: docs/data.md says where its files are.")
+
+
+@app.command()
 def bank(
     out: Annotated[Path, typer.Argument(help="JSON lines: sentence, visprog, viper, model.")],
     task: Annotated[str, typer.Option(help="The task whose programs are exported.")],
