@@ -112,13 +112,13 @@ def rows_of(project):
 
 def test_after_a_batch_generate_asks_nothing(project, server, monkeypatch, capsys):
     code, out, _ = command(monkeypatch, capsys, "batch-write", "asked", "ask.jsonl")
-    assert code == 0 and "wrote 4 requests to ask.jsonl" in out  # two dialects; not the teacher's
+    assert code == 0 and "wrote ask.jsonl (requests: 4)" in out  # two dialects; not the teacher's
     answer(project / "ask.jsonl", project / "said.jsonl", [VISPROG, VIPER, FAULTY, VIPER])
     code, out, _ = command(monkeypatch, capsys, "batch-read", "said.jsonl", "--task", "asked")
     assert code == 0 and "stored 4 answers, 0 failed" in out
     # The sandbox's complaint about one program is the only request of a second batch.
     code, out, _ = command(monkeypatch, capsys, "batch-write", "asked", "again.jsonl")
-    assert code == 0 and "wrote 1 requests to again.jsonl" in out
+    assert code == 0 and "wrote again.jsonl (requests: 1)" in out
     (repair,) = requests(project / "again.jsonl")
     assert "cannot run" in repair["body"]["messages"][-1]["content"]
     answer(project / "again.jsonl", project / "mended.jsonl", [VISPROG])

@@ -1,7 +1,9 @@
 """command: check, on folders with everything that goes wrong with a download."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +11,7 @@ from PIL import Image
 from test_readers import SHARED, real
 
 from sdvp_core.__main__ import main
+from sdvp_core.base.params import Link, Task, Teacher
 from sdvp_core.command import check
 
 SCHEDULE = {"steps": 1}
@@ -141,3 +144,14 @@ def test_real_nlvr_is_whole(checked, monkeypatch):
     code, lines, _ = checked(learned=True, scene="boxes", **entry)
     assert code == 0 and lines[0].endswith("989 records") and lines[1].endswith("990 records")
     assert lines[2].startswith("present  images: 9414 of 9414")
+
+
+def test_the_entries_of_the_page_on_data_are_ones_that_params_take():
+    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
+    blocks = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    assert len(blocks) == 3
+    for block in blocks:
+        assert all(Task.model_validate(entry).source for entry in block["tasks"].values())
+        assert all(Teacher.model_validate(entry) for entry in block["teachers"].values())
+        links = [Link.model_validate(entry) for entry in block["sequence"].values()]
+        assert all(link.task in block["tasks"] for link in links)

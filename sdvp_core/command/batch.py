@@ -31,7 +31,7 @@ def write_batch(name: str, out: Path, data: Path) -> str:
         counts = write_requests(questions, prompts, settings, out, store, try_out)
     if not counts:
         return f"{name}: every request has its answer; run `dvc repro generate@{name}`."
-    files = ", ".join(f"{count} requests to {path}" for path, count in counts.items())
+    files = ", ".join(f"{path} (requests: {count})" for path, count in counts.items())
     return f"{name}: wrote {files}"
 
 

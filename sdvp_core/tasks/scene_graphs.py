@@ -49,8 +49,9 @@ def _object(object_id: str, node: dict[str, Any]) -> dict[str, Any]:
     return {
         "object_id": object_id,
         "name": node["name"],
-        # GQA's files do not say what a thing is a kind of; the embedded world's shapes are known.
-        "categories": list(CATEGORIES) if node["name"] in SHAPES else [],
+        # GQA's files do not say what a thing is a kind of, but that it is one ("_" in relations is
+        # looked for as "object"); the kinds of the embedded world's shapes are known.
+        "categories": list(CATEGORIES) if node["name"] in SHAPES else ["object"],
         "attributes": list(node["attributes"]),
         "box": [x, y, x + float(node["w"]), y + float(node["h"])],
     }
