@@ -1,8 +1,9 @@
-"""The user's command line: run programs, explain one answer, check and describe a dataset.
+"""The user's command line: run programs, explain answers, ask in batches, check data sets.
 
 python -m sdvp_core run programs.jsonl --images photos --students models/base --out out.jsonl
 python -m sdvp_core explain --image a.jpg --question "What color is it?" --students models/base
 python -m sdvp_core dataset describe release
+python -m sdvp_core batch-write nlvr2 requests.jsonl
 """
 
 import sys
@@ -29,6 +30,8 @@ class Dialect(StrEnum):
 
 Students = Annotated[str, typer.Option(help="`stub`, `oracle`, or the folder of a student set.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Data = Annotated[Path, typer.Option(help="Folder of the prepared tables, a folder a task.")]
+PREPARED = Path() / "data"  # where the stages leave them
 
 
 @app.command()
@@ -68,6 +71,54 @@ def explain(
 
     chosen = dialect.value if dialect else None
     typer.echo(explain_question(image, question, students, program, chosen, out, device))
+
+
+@app.command()
+def check(task: Annotated[str, typer.Argument(help="A task of params.yaml.")]) -> None:
+    """Say for each file that TASK needs whether it is present, missing or damaged."""
+    from sdvp_core.command.check import check_task
+
+    told, usable = check_task(task)
+    typer.echo(told)
+    if not usable:
+        raise UserError(f"{task} cannot be used as it is: docs/data.md says where its files are.")
+
+
+@app.command()
+def bank(
+    out: Annotated[Path, typer.Argument(help="JSON lines: sentence, visprog, viper, model.")],
+    task: Annotated[str, typer.Option(help="The task whose programs are exported.")],
+    data: Data = PREPARED,
+) -> None:
+    """Export a task's programs as a bank that `programs: recorded` replays."""
+    from sdvp_core.command.bank import export_bank
+
+    typer.echo(export_bank(out, task, data))
+
+
+@app.command()
+def batch_write(
+    task: Annotated[str, typer.Argument(help="A task with `programs: llm`.")],
+    out: Annotated[Path, typer.Argument(help="Request file for OpenAI's Batch service.")],
+    data: Data = PREPARED,
+) -> None:
+    """Write the requests of TASK that have no answer yet, to be sent as a batch."""
+    from sdvp_core.command.batch import write_batch
+
+    typer.echo(write_batch(task, out, data))
+
+
+@app.command()
+def batch_read(
+    file: Annotated[Path, typer.Argument(help="The output file of a batch.")],
+    task: Annotated[
+        str | None, typer.Option(help="The task whose budget the tokens count for.")
+    ] = None,
+) -> None:
+    """Store the answers of a batch, so that `generate` need not ask for them."""
+    from sdvp_core.command.batch import read_batch
+
+    typer.echo(read_batch(file, task))
 
 
 @dataset.command()

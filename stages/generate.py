@@ -12,19 +12,18 @@ from sdvp_core.base.params import Params, load_params
 from sdvp_core.base.records import PROGRAMS, QUESTIONS
 from sdvp_core.base.runtime import log, pick_device, progress, run_stage
 from sdvp_core.base.tables import iterate_rows, write_table
+from sdvp_core.llm.task import asked
 from sdvp_core.program.bank import Bank
 from sdvp_core.program.generate import recorded, semantic
 from stages import paths
 
 Row = dict[str, Any]
-SPLITS = ("distill", "val", "test")  # the teacher's split needs no programs
 
 
 def main(name: str) -> None:
     params = load_params()
     folder, dialects = paths.task(name), params.generate.dialects
-    rows = iterate_rows(folder / "questions.parquet", QUESTIONS)
-    questions = (row for row in rows if row["split"] in SPLITS)
+    questions = asked(iterate_rows(folder / "questions.parquet", QUESTIONS))
     match params.task(name).programs:
         case "semantic":
             source = nullcontext(semantic(questions, dialects))
@@ -46,13 +45,12 @@ def _llm(params: Params, name: str, questions: Iterator[Row]) -> Iterator[Iterat
     from sdvp_core.interpreter.rows import limits_of
     from sdvp_core.interpreter.tryout import trials
     from sdvp_core.llm.generate import Statistics, programs
-    from sdvp_core.llm.prompt import Prompt, family
     from sdvp_core.llm.settings import checked
+    from sdvp_core.llm.task import prompts_of
 
     settings, task = checked(params.generate.llm), params.task(name)
     tables, counts = TaskFolder(paths.task(name)), Statistics()
-    kind = family(task.reader, task.world is not None, task.scene)
-    prompts = {d: Prompt.load(kind, d, settings.prompts) for d in params.generate.dialects}
+    prompts = prompts_of(task, params.generate.dialects, settings.prompts)
     judge = _judge(settings, tables, params.run.device) if settings.keep == "answer" else None
     limits = limits_of(params.execute)
     with trials(tables.images(), task.scene, limits, judge, correct) as try_out:

@@ -817,15 +817,16 @@ def test_a_batch_is_written_answered_and_read_without_a_key(tmp_path, monkeypatc
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     asked, how = questions(4), settings("https://llm.example/v1", repairs=1)
     with Store(tmp_path / "answers.sqlite") as store:
-        (path,) = write_requests(asked, VISPROG, how, tmp_path / "one", store)
+        path = tmp_path / "one" / "ask.jsonl"
+        assert write_requests(asked, VISPROG, how, path, store) == {path: 4}
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         assert len(lines) == 4
         assert {(line["method"], line["url"]) for line in lines} == {
             ("POST", "/v1/chat/completions")
         }
         assert lines[2]["body"]["messages"][-1]["content"] == "Question: What is 2?"
-        with pytest.raises(UserError, match="holds requests already"):
-            write_requests(asked, VISPROG, how, tmp_path / "one", store)
+        with pytest.raises(UserError, match=r"ask\.jsonl exists"):
+            write_requests(asked, VISPROG, how, path, store)
 
         texts = [GOOD, FAULTY, OTHER]
         results = [
@@ -841,7 +842,7 @@ def test_a_batch_is_written_answered_and_read_without_a_key(tmp_path, monkeypatc
         done = read_results(tmp_path / "results.jsonl", store)
         assert (done.stored, done.failed, done.foreign) == (3, 1, 1)
 
-        (path,) = write_requests(asked, VISPROG, how, tmp_path / "two", store)
+        (path,) = write_requests(asked, VISPROG, how, tmp_path / "again.jsonl", store)
         again = [json.loads(line) for line in path.read_text().splitlines()]
         assert len(again) == 2  # the repair, and the request that failed
         assert "ANSWER0 is not defined" in again[0]["body"]["messages"][-1]["content"]

@@ -88,7 +88,7 @@ def test_scene_graphs_become_annotations_of_asked_images(small_gqa):
     _, _, annotations = tables(gqa, small_gqa, "gqa")
     assert [row["image_id"] for row in annotations] == ["1"]
     (thing,) = annotations[0]["objects"]
-    assert thing["box"] == [1, 2, 11, 22] and thing["categories"] == []
+    assert thing["box"] == [1, 2, 11, 22] and thing["categories"] == ["object"]
     assert annotations[0]["relations"] == [{"subject": "7", "name": "behind", "object": "8"}]
 
 

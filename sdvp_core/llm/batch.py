@@ -1,8 +1,8 @@
 """OpenAI's Batch files: requests written for a batch, and its results read into the store.
 
-Write the requests, upload each file with purpose `batch`, download the results, read them. Then
-`generate` finds the answers in the store. Complaints need a second batch: writing again, after the
-results were read, writes the repairs.
+Write the requests (`python -m sdvp_core batch-write`), upload each file with purpose `batch`,
+download the results, read them (`batch-read`). Then `generate` finds the answers in the store.
+Complaints need a second batch: writing again, after the results were read, writes the repairs.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sdvp_core.base.errors import UserError
-from sdvp_core.base.tables import read_jsonl
+from sdvp_core.base.tables import disk_errors, read_jsonl
 from sdvp_core.llm.client import NoAnswer
 from sdvp_core.llm.draft import write
 from sdvp_core.llm.prompt import Prompt
@@ -42,19 +42,22 @@ def write_requests(
     questions: Iterable[Mapping[str, Any]],
     prompts: Mapping[str, Prompt],
     settings: LlmSettings,
-    folder: Path,
+    path: Path,
     store: Store,
     try_out: TryOut | None = None,
-) -> list[Path]:
-    """Write `requests-0001.jsonl`, ... with every request that the store has no answer to.
+) -> dict[Path, int]:
+    """Write ``path`` with every request that the store has no answer to.
 
-    ``settings.budget.requests`` limits their number; the other limits cannot be kept by a batch.
-    Raises ``UserError`` where the folder has such files already: sent twice, they are paid twice.
+    What the service takes in no single file goes on in `<name>-0002.jsonl`, ... beside it. Returns
+    the number of requests by file, nothing where all are answered. ``settings.budget.requests``
+    limits their number; the other limits cannot be kept by a batch.
+    Raises ``UserError`` where there are such files already: sent twice, they are paid twice.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.glob("requests-*.jsonl")):
-        raise UserError(f"{folder} holds requests already: read their results or move them away.")
-    recorder = _Recorder(settings, store, folder)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if there := [file for file in (path, _numbered(path, 2)) if file.exists()]:
+        raise UserError(f"{there[0]} exists: read its results, then move it away or name another.")
+    recorder = _Recorder(settings, store, path)
 
     async def record() -> None:
         trials = Trials(try_out)
@@ -66,11 +69,12 @@ def write_requests(
         finally:
             trials.close()
 
-    try:
-        asyncio.run(record())
-    finally:
-        recorder.close()
-    return recorder.paths
+    with disk_errors(path):
+        try:
+            asyncio.run(record())
+        finally:
+            recorder.close()
+    return recorder.counts
 
 
 def read_results(path: Path, store: Store, job: str = "") -> Results:
@@ -88,7 +92,8 @@ def read_results(path: Path, store: Store, job: str = "") -> Results:
         try:
             if not isinstance(response, dict) or response.get("status_code") != 200:
                 raise BadAnswer("the request failed")
-            answer = read_answer(response.get("body") or {})
+            body = response.get("body")
+            answer = read_answer(body if isinstance(body, dict) else {})
         except BadAnswer:
             results.failed += 1
             continue
@@ -100,11 +105,11 @@ def read_results(path: Path, store: Store, job: str = "") -> Results:
 class _Recorder:
     """Stands where the client stands: what it has no answer to, it writes down, once."""
 
-    def __init__(self, settings: LlmSettings, store: Store, folder: Path) -> None:
+    def __init__(self, settings: LlmSettings, store: Store, path: Path) -> None:
         self.settings = settings
-        self.paths: list[Path] = []
+        self.counts: dict[Path, int] = {}
         self._store = store
-        self._folder = folder
+        self._path = path
         self._seen: set[bytes] = set()
         self._file: BinaryIO | None = None
         self._lines = self._bytes = 0
@@ -125,7 +130,7 @@ class _Recorder:
         """Give the open file its name: no file is seen half written."""
         if self._file is not None:
             self._file.close()
-            os.replace(self._file.name, self.paths[-1])
+            os.replace(self._file.name, list(self.counts)[-1])
             self._file = None
 
     def _add(self, key: bytes, body: dict[str, Any]) -> None:
@@ -134,9 +139,15 @@ class _Recorder:
         full = self._lines >= MOST_REQUESTS or self._bytes + len(line) > MOST_BYTES
         if self._file is None or full:
             self.close()
-            self.paths.append(self._folder / f"requests-{len(self.paths) + 1:04d}.jsonl")
-            self._file = self.paths[-1].with_suffix(".tmp").open("wb")
-            self._lines = self._bytes = 0
+            path = _numbered(self._path, len(self.counts) + 1)
+            self._file = path.with_name(f".{path.name}.{os.getpid()}.tmp").open("wb")
+            self.counts[path] = self._lines = self._bytes = 0
         self._file.write(line)
         self._lines += 1
         self._bytes += len(line)
+        self.counts[list(self.counts)[-1]] = self._lines
+
+
+def _numbered(path: Path, number: int) -> Path:
+    """The file itself, then `<name>-0002.jsonl`, ..."""
+    return path if number == 1 else path.with_name(f"{path.stem}-{number:04d}{path.suffix}")

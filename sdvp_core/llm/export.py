@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdvp_core.base.errors import UserError
+from sdvp_core.base.tables import disk_errors
 from sdvp_core.program.bank import DIALECTS
 
 Row = dict[str, Any]
@@ -17,17 +18,18 @@ def write_bank(
     path: Path, questions: Iterable[Mapping[str, Any]], programs: Iterable[Mapping[str, Any]]
 ) -> int:
     """Write the bank atomically and return how many questions it holds; see :func:`bank`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            for row in bank(questions, programs):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                for row in bank(questions, programs):
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    count += 1
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return count
 
 

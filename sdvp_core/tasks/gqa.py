@@ -13,16 +13,15 @@ from typing import Any
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.records import to_json
 from sdvp_core.tasks import scene_graphs
+from sdvp_core.tasks.images import PHOTO_SIDE, ImageFile, image_rows, with_suffix
 from sdvp_core.tasks.source import (
     TaskTables,
     image_ids,
-    image_row,
     json_entries,
     limited,
     need,
     official,
     split_of,
-    with_suffix,
 )
 
 _FOLDERS = ("", "questions1.2", "questions")
@@ -49,7 +48,21 @@ def read(
         return limited((row for path in files for row in _questions(path, **options)), limits)
 
     wanted = cache(lambda: image_ids(questions))
-    return TaskTables(questions(), _images(source, wanted), _annotations(source, wanted))
+
+    def photos() -> Iterator[ImageFile]:
+        return ((i, with_suffix(source / "images", i)) for i in wanted())
+
+    return TaskTables(
+        questions(),
+        image_rows(photos(), task, questions, PHOTO_SIDE),
+        _annotations(source, wanted),
+        photos,
+    )
+
+
+def files(source: Path) -> list[Path]:
+    """The annotation files that are read; ``UserError`` where there is no question file."""
+    return [*_question_files(source), *scene_graphs.files(source)]
 
 
 def _question_files(source: Path) -> list[Path]:
@@ -102,11 +115,6 @@ def _row(
         "answer_type": "yesno" if record["answer"] in ("yes", "no") else "word",
         "semantic": None if semantic is None else to_json(semantic),
     }
-
-
-def _images(source: Path, wanted: Any) -> Iterator[dict[str, Any]]:
-    for image_id in wanted():
-        yield image_row(image_id, with_suffix(source / "images", image_id))
 
 
 def _annotations(source: Path, wanted: Any) -> Iterable[dict[str, Any]]:

@@ -18,7 +18,8 @@ from typing import Any
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.records import to_json
 from sdvp_core.base.tables import read_jsonl
-from sdvp_core.tasks.source import TaskTables, image_row, limited, need
+from sdvp_core.tasks.images import ImageFile, image_rows
+from sdvp_core.tasks.source import TaskTables, limited, need
 
 ORDERS = tuple(permutations(range(3)))
 BOX_STEP, BOX_SIDE = 150, 100  # px: box b of an image starts at x = 150 b
@@ -41,10 +42,8 @@ def read(
     test, and the first of distill and val. ``semantic`` holds {"kind": "tower"} or "scatter".
     ``UserError`` where neither dev nor train nor test is there.
     """
-    source = need(Path(source), "the official NLVR folder, with dev and test")
-    parts = [p for p in ("train", "dev", "test") if (source / p / f"{p}.json").is_file()]
-    if not parts:
-        raise UserError(f"{source} has no dev/dev.json and no test/test.json: put NLVR there.")
+    source = Path(source)
+    parts = [path.stem for path in files(source)]
 
     def questions() -> Iterator[dict[str, Any]]:
         return limited(
@@ -52,9 +51,25 @@ def read(
             limits,
         )
 
+    def pictures() -> Iterator[ImageFile]:
+        return _files(source, parts, questions)
+
     return TaskTables(
-        questions(), _images(source, parts, questions), _annotations(source, parts, questions)
+        questions(),
+        image_rows(pictures(), task, questions),
+        _annotations(source, parts, questions),
+        pictures,
     )
+
+
+def files(source: Path) -> list[Path]:
+    """The files of statements that are read; ``UserError`` where there is none."""
+    need(source, "the official NLVR folder, with dev and test")
+    parts = [source / part / f"{part}.json" for part in ("train", "dev", "test")]
+    found = [path for path in parts if path.is_file()]
+    if not found:
+        raise UserError(f"{source} has no dev/dev.json and no test/test.json: put NLVR there.")
+    return found
 
 
 def kind(record: dict[str, Any]) -> str:
@@ -129,11 +144,11 @@ def _pictures(
                 yield part, record, order
 
 
-def _images(source: Path, parts: list[str], questions: Any) -> Iterator[dict[str, Any]]:
+def _files(source: Path, parts: list[str], questions: Any) -> Iterator[ImageFile]:
     for part, record, order in _pictures(source, parts, questions):
         folder = source / part / "images" / str(record.get("directory", ""))
         image_id = _image_id(part, record, order)
-        yield image_row(image_id, folder / f"{image_id}.png")
+        yield image_id, folder / f"{image_id}.png"
 
 
 def _annotations(source: Path, parts: list[str], questions: Any) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,10 @@
 A folder holds ``train.json``, ``dev.json``, ``test1.json`` (or the folder ``data`` with them) and
 ``images/<split>-<set>-<pair>-img0.png`` and ``-img1.png``, in sub-folders or not: the official
 download has ``images/train/<directory>/``, ``dev/`` and ``test1/``.
+
+Which statements are read is said by the folder: the official ``data/balanced`` (or ``unbalanced``)
+holds ``balanced_dev.json`` and ``balanced_test1.json``, parts of dev and test1 under their own
+identifiers; ``train.json`` and ``images`` are then found in the folders above as well.
 """
 
 from collections.abc import Iterator
@@ -13,17 +17,11 @@ from typing import Any
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.tables import read_jsonl
 from sdvp_core.tasks import scene_graphs
-from sdvp_core.tasks.source import (
-    TaskTables,
-    image_ids,
-    image_row,
-    limited,
-    need,
-    split_of,
-    with_suffix,
-)
+from sdvp_core.tasks.images import PHOTO_SIDE, ImageFile, image_rows, with_suffix
+from sdvp_core.tasks.source import TaskTables, image_ids, limited, need, split_of
 
 _FILES = ("train.json", "dev.json", "test1.json", "test.json")
+_PARTS = ("balanced", "unbalanced")  # official subsets of dev and test1, a folder each
 
 
 def read(
@@ -37,33 +35,48 @@ def read(
 
     ``train.json`` is divided into train, distill and val by set (``shares``, by hash of the set);
     ``dev.json`` is val where there is a test file and test otherwise, for many have dev only.
-    A group is a set: all pairs of images found for one search, with all their sentences.
+    A group is a set: all pairs of images found for one search, with all their sentences. Pairs of
+    a set share photos and sentences, so neither a split nor a bootstrap may take them apart.
     ``UserError`` where there is none of the files.
     """
     source = Path(source)
-    files = _files(source)
+    parts = _files(source)
     options = {"task": task, "seed": seed, "shares": shares}
-    dev = "val" if any(path.name.startswith("test") for path in files) else "test"
+    dev = "val" if any("test" in path.name for path in parts) else "test"
 
     def questions() -> Iterator[dict[str, Any]]:
-        rows = (row for path in files for row in _questions(path, dev=dev, **options))
+        rows = (row for path in parts for row in _questions(path, dev=dev, **options))
         return limited(rows, limits)
 
     wanted = cache(lambda: image_ids(questions))
-    return TaskTables(questions(), _images(source, wanted), _annotations(source, wanted))
+
+    def photos() -> Iterator[ImageFile]:
+        return _photos(source, wanted())
+
+    return TaskTables(
+        questions(),
+        image_rows(photos(), task, questions, PHOTO_SIDE),
+        _annotations(source, wanted),
+        photos,
+    )
+
+
+def files(source: Path) -> list[Path]:
+    """The annotation files that are read; ``UserError`` where there is none with statements."""
+    return [*_files(source), *scene_graphs.files(source)]
 
 
 def _files(source: Path) -> list[Path]:
     need(source, "the official NLVR2 folder")
-    found = [
-        path
-        for folder in (source, source / "data")
-        for name in _FILES
-        if (path := folder / name).is_file()
-    ]
-    if not found:
-        raise UserError(f"{source} has none of {', '.join(_FILES)}: put NLVR2's files there.")
-    return found
+    whole = [folder / name for folder in (source, source / "data") for name in _FILES]
+    if found := [path for path in whole if path.is_file()]:
+        return found
+    for part in _PARTS:
+        held = [path for name in _FILES if (path := source / f"{part}_{name}").is_file()]
+        if held:
+            train = source.parent / "train.json"
+            return [train, *held] if train.is_file() else held
+    raise UserError(f"{source} has none of {', '.join(_FILES)}: put NLVR2's files there.")
 
 
 def _questions(
@@ -92,11 +105,12 @@ def _questions(
         }
 
 
-def _images(source: Path, wanted: Any) -> Iterator[dict[str, Any]]:
-    nested = {path.stem: path for path in sorted((source / "images").glob("*/**/*.png"))}
-    for image_id in wanted():
-        path = with_suffix(source / "images", image_id) or nested.get(image_id)
-        yield image_row(image_id, path)
+def _photos(source: Path, wanted: list[str]) -> Iterator[ImageFile]:
+    above = (folder / "images" for folder in (source, *source.resolve().parents[:2]))
+    folder = next((images for images in above if images.is_dir()), source / "images")
+    nested = {path.stem: path for path in sorted(folder.glob("*/**/*.png"))}
+    for image_id in wanted:
+        yield image_id, with_suffix(folder, image_id) or nested.get(image_id)
 
 
 def _annotations(source: Path, wanted: Any) -> Iterator[dict[str, Any]]:

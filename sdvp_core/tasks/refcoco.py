@@ -11,10 +11,10 @@ from typing import Any
 
 from sdvp_core.base.records import to_json
 from sdvp_core.tasks import scene_graphs
+from sdvp_core.tasks.images import ImageFile, image_rows
 from sdvp_core.tasks.source import (
     TaskTables,
     image_ids,
-    image_row,
     json_entries,
     limited,
     need,
@@ -38,21 +38,37 @@ def read(
     the suffix. ``UserError`` where a file is missing.
     """
     source = Path(source)
-    need(source / "refs.json", "RefCOCO's refs as a JSON list")
-    instances = need(source / "instances.json", "COCO's instances of RefCOCO")
+    instances = files(source)[1]
     coco = read_json(instances)
     with official(instances):
-        files = {image["id"]: image["file_name"] for image in coco["images"]}
+        names = {image["id"]: image["file_name"] for image in coco["images"]}
         boxes = {a["id"]: _corners(a["bbox"]) for a in coco["annotations"]}
 
     def questions() -> Iterator[dict[str, Any]]:
-        rows = _questions(source / "refs.json", task, files, boxes)
+        rows = _questions(source / "refs.json", task, names, boxes)
         return limited((_placed(row, seed, shares) for row in rows), limits)
 
     wanted = cache(lambda: image_ids(questions))
+    stems = {_stem(name): name for name in names.values()}
+
+    def photos() -> Iterator[ImageFile]:
+        return ((i, source / "images" / stems[i]) for i in wanted())
+
     return TaskTables(
-        questions(), _images(source, wanted, files), _annotations(source, wanted, coco, files)
+        questions(),
+        image_rows(photos(), task, questions),
+        _annotations(source, wanted, coco, names),
+        photos,
     )
+
+
+def files(source: Path) -> list[Path]:
+    """The annotation files that are read; ``UserError`` where one of the needed is missing."""
+    return [
+        need(source / "refs.json", "RefCOCO's refs as a JSON list"),
+        need(source / "instances.json", "COCO's instances of RefCOCO"),
+        *scene_graphs.files(source),
+    ]
 
 
 def _questions(
@@ -73,12 +89,6 @@ def _questions(
                     "answer_type": "box",
                     "semantic": None,
                 }
-
-
-def _images(source: Path, wanted: Any, files: dict[int, str]) -> Iterator[dict[str, Any]]:
-    names = {_stem(name): name for name in files.values()}
-    for image_id in wanted():
-        yield image_row(image_id, source / "images" / names[image_id])
 
 
 def _placed(row: dict[str, Any], seed: int, shares: dict[str, float] | None) -> dict[str, Any]:

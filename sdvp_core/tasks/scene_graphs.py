@@ -16,13 +16,21 @@ def annotations(source: Path, wanted: Collection[str]) -> Iterator[dict[str, Any
     files is taken from the first.
     """
     left = set(wanted)
-    for folder in (source, source / "sceneGraphs"):
-        for path in sorted(folder.glob("*sceneGraphs.json")):
-            for image_id, graph in json_entries(path):
-                if image_id in left:
-                    left.remove(image_id)
-                    with official(path):
-                        yield _row(image_id, graph)
+    for path in files(source):
+        for image_id, graph in json_entries(path):
+            if image_id in left:
+                left.remove(image_id)
+                with official(path):
+                    yield _row(image_id, graph)
+
+
+def files(source: Path) -> list[Path]:
+    """The scene-graph files of a task's folder, in the order they are read."""
+    return [
+        path
+        for folder in (source, source / "sceneGraphs")
+        for path in sorted(folder.glob("*sceneGraphs.json"))
+    ]
 
 
 def _row(image_id: str, graph: dict[str, Any]) -> dict[str, Any]:
@@ -41,8 +49,9 @@ def _object(object_id: str, node: dict[str, Any]) -> dict[str, Any]:
     return {
         "object_id": object_id,
         "name": node["name"],
-        # GQA's files do not say what a thing is a kind of; the embedded world's shapes are known.
-        "categories": list(CATEGORIES) if node["name"] in SHAPES else [],
+        # GQA's files do not say what a thing is a kind of, but that it is one ("_" in relations is
+        # looked for as "object"); the kinds of the embedded world's shapes are known.
+        "categories": list(CATEGORIES) if node["name"] in SHAPES else ["object"],
         "attributes": list(node["attributes"]),
         "box": [x, y, x + float(node["w"]), y + float(node["h"])],
     }

@@ -1,7 +1,6 @@
-"""What all readers share: the three tables, splits by group, image rows, JSON in a stream."""
+"""What all readers share: the three tables, splits by group, JSON in a stream."""
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -9,27 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from sdvp_core.base.errors import UserError
+from sdvp_core.tasks.images import ImageFile
 
+Row = dict[str, Any]
 SHARES = {"distill": 0.4, "val": 0.1}
-# Images up to this many pixels a side travel inside the table; photos are referred to by path.
-EMBEDDED_SIDE = 448
 _CHUNK = 1 << 20  # characters read at a time
-_BROKEN = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
 class TaskTables:
     """Rows of the three tables of a task (schemas in base/records.py), each read as it is needed.
 
-    Each may be iterated once, in any order: none waits for another.
+    Each may be iterated once, in any order: none waits for another. ``files`` gives the file of
+    every image without opening it, as often as it is called.
     """
 
-    questions: Iterable[dict[str, Any]]
-    images: Iterable[dict[str, Any]]
-    annotations: Iterable[dict[str, Any]]
+    questions: Iterable[Row]
+    images: Iterable[Row]
+    annotations: Iterable[Row]
+    files: Callable[[], Iterable[ImageFile]]
 
 
 def split_of(group_id: str, shares: dict[str, float] | None, seed: int) -> str:
@@ -61,41 +59,6 @@ def limited(
 def image_ids(questions: Callable[[], Iterable[dict[str, Any]]]) -> list[str]:
     """The images of some questions, each once, in the order of their first question."""
     return list(dict.fromkeys(i for row in questions() for i in row["image_ids"]))
-
-
-def image_row(image_id: str, path: Path | None) -> dict[str, Any]:
-    """A row of the images table. A missing or broken file gives a row with that status."""
-    if path is None or not path.is_file():
-        return _without_image(image_id, "missing", f"no file {path.name if path else image_id}")
-    data = path.read_bytes()
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            # A JPEG decodes at an eighth of its size here: enough to notice a cut file.
-            image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
-            image.load()
-    except _BROKEN as error:
-        return _without_image(image_id, "corrupt", f"{path.name}: {error}")
-    embedded = max(width, height) <= EMBEDDED_SIDE
-    return {
-        "image_id": image_id,
-        "bytes": data if embedded else None,
-        "path": None if embedded else str(path.resolve()),
-        "width": width,
-        "height": height,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "status": "ok",
-        "message": None,
-    }
-
-
-def with_suffix(folder: Path, name: str) -> Path | None:
-    """The image of that name in a folder, whatever its format; None where there is none."""
-    for suffix in (".jpg", ".png", ".jpeg", ""):
-        path = folder / f"{name}{suffix}"
-        if path.is_file():
-            return path
-    return None
 
 
 def read_json(path: Path) -> Any:
@@ -200,10 +163,3 @@ class _Stream:
         chunk = self._file.read(_CHUNK)
         self._text, self._at = self._text[self._at :] + chunk, 0
         return bool(chunk)
-
-
-def _without_image(image_id: str, status: str, message: str) -> dict[str, Any]:
-    return {
-        **{"image_id": image_id, "bytes": None, "path": None, "width": 0, "height": 0},
-        **{"sha256": None, "status": status, "message": message},
-    }

@@ -10,16 +10,15 @@ from typing import Any
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.tasks import scene_graphs
+from sdvp_core.tasks.images import ImageFile, image_rows, with_suffix
 from sdvp_core.tasks.source import (
     TaskTables,
     image_ids,
-    image_row,
     json_entries,
     limited,
     need,
     official,
     split_of,
-    with_suffix,
 )
 
 
@@ -35,17 +34,38 @@ def read(
     ``train.json`` is divided by image (``shares``), ``test.json`` is test. An image's id is its
     path without the suffix. ``UserError`` where neither file is there.
     """
-    source = need(Path(source), "the official TallyQA folder")
-    files = [path for name in ("train", "test") if (path := source / f"{name}.json").is_file()]
-    if not files:
-        raise UserError(f"{source} has neither train.json nor test.json: put TallyQA's there.")
+    source = Path(source)
+    parts = _parts(source)
 
     def questions() -> Iterator[dict[str, Any]]:
-        rows = (row for path in files for row in _questions(path, task, seed, shares))
+        rows = (row for path in parts for row in _questions(path, task, seed, shares))
         return limited(rows, limits)
 
     wanted = cache(lambda: image_ids(questions))
-    return TaskTables(questions(), _images(source, wanted), _annotations(source, wanted))
+
+    def photos() -> Iterator[ImageFile]:
+        for image_id in wanted():
+            yield (
+                image_id,
+                with_suffix(source, image_id) or with_suffix(source / "images", image_id),
+            )
+
+    return TaskTables(
+        questions(), image_rows(photos(), task, questions), _annotations(source, wanted), photos
+    )
+
+
+def files(source: Path) -> list[Path]:
+    """The annotation files that are read; ``UserError`` where there is none with questions."""
+    return [*_parts(source), *scene_graphs.files(source)]
+
+
+def _parts(source: Path) -> list[Path]:
+    need(source, "the official TallyQA folder")
+    found = [path for name in ("train", "test") if (path := source / f"{name}.json").is_file()]
+    if not found:
+        raise UserError(f"{source} has neither train.json nor test.json: put TallyQA's there.")
+    return found
 
 
 def _questions(
@@ -66,12 +86,6 @@ def _questions(
                 "answer_type": "number",
                 "semantic": None,
             }
-
-
-def _images(source: Path, wanted: Any) -> Iterator[dict[str, Any]]:
-    for image_id in wanted():
-        path = with_suffix(source, image_id) or with_suffix(source / "images", image_id)
-        yield image_row(image_id, path)
 
 
 def _annotations(source: Path, wanted: Any) -> Iterator[dict[str, Any]]:
