@@ -174,7 +174,7 @@ def _moved(
         if recipe.flip and noise.random() < 0.5:
             moved[row] = moved[row][:, ::-1]
             found[:, 0] = 1 - found[:, 0]
-        by = [_step(found, axis, recipe.shift / pixels.shape[1], noise) for axis in (0, 1)]
+        by = [_step(found, axis, recipe.shift, noise) for axis in (0, 1)]
         x, y = (round(step * pixels.shape[1]) for step in by)
         moved[row] = _shifted(moved[row], x, y)
         found[:, :2] += np.array([x, y], dtype=np.float32) / pixels.shape[1]

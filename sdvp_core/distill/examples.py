@@ -27,7 +27,7 @@ class Recipe:
     temperature: float = 2.0
     assignment: str = "nearest"
     flip: bool = False  # mirror views left to right at random (locate)
-    shift: int = 0  # px of the view: move views by up to so much at random (locate)
+    shift: float = 0.0  # share of a view's side: move views by up to so much at random (locate)
     weights: losses.BoxWeights = field(default_factory=losses.BoxWeights)
 
 

@@ -50,7 +50,7 @@ class FitSettings:
     accumulate: int = 1  # forward passes a step: the batch is cut into so many parts
     assignment: str = "nearest"  # of boxes to patches: nearest, hungarian
     flip: bool = False
-    shift: int = 0
+    shift: float = 0.0
     eval_every: int = 0
     patience: int = 0
     checkpoint_every: int = 500

@@ -94,6 +94,8 @@ def fit_settings(settings: Distill, module: str, seed: int) -> FitSettings:
         self_distillation=settings.self_distillation,
         lora=settings.lora,
         optimizer=settings.optimizer,
+        # Not mirrored: a target may be of something "to the left of" another.
+        shift=0.06 if module == "locate" else 0.0,
         eval_every=max(1, schedule.steps // 5),
         seed=seed,
     )

@@ -136,7 +136,10 @@ class Examples:
         if len(things) < 2:
             return None
         thing, anchor = self.rng.sample(list(things), 2)
-        side = self.rng.choice([s for s in SIDES if beside(thing["box"], anchor["box"], s)])
+        sides = [s for s in SIDES if beside(thing["box"], anchor["box"], s)]
+        if not sides:  # one stands in the middle of the other, as an item in a grey box can
+            return None
+        side = self.rng.choice(sides)
         kinds = self.vocabulary.kinds(thing)
         kind = self.rng.choice(kinds)
         mine, its = describe(self.rng, thing, kind), describe(self.rng, anchor)
