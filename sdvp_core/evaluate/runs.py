@@ -11,10 +11,9 @@ from sdvp_core.base.runtime import code_revision, log
 from sdvp_core.evaluate.compare import BARE_STUDENT, BARE_TEACHER, ORACLE, TEACHER
 from sdvp_core.evaluate.predict import AskedTask, ask_whole, run_programs
 from sdvp_core.evaluate.score import step_correct
-from sdvp_core.interpreter.rows import call_of
 from sdvp_core.interpreter.scheduler import Limits
 from sdvp_core.modules import oracle
-from sdvp_core.modules.call import Module
+from sdvp_core.modules.call import Module, call_of
 
 Row = dict[str, Any]
 CHECKED_STEPS = 2000  # a module; enough for +- 2 points
