@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from sdvp_core.base.compare import overlap
 from sdvp_core.evaluate.compare import evaluate_link
 from sdvp_core.evaluate.forgetting import (
     Matrix,
@@ -18,7 +19,7 @@ from sdvp_core.evaluate.forgetting import (
 )
 from sdvp_core.evaluate.intervals import mcnemar, mean_interval, paired_interval, resample
 from sdvp_core.evaluate.predictions import Predictions
-from sdvp_core.evaluate.score import correct, iou, step_correct
+from sdvp_core.evaluate.score import correct, step_correct
 
 # --- score
 
@@ -83,10 +84,10 @@ def test_an_unknown_answer_type_is_no_silent_zero():
         correct("red", {"answer": "red", "answer_type": "colour"})
 
 
-def test_iou_counts_overlap_over_union():
-    assert iou((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
-    assert iou((0, 0, 1, 1), (1, 0, 2, 1)) == 0.0
-    assert iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
+def test_overlap_counts_overlap_over_union():
+    assert overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
+    assert overlap((0, 0, 1, 1), (1, 0, 2, 1)) == 0.0
+    assert overlap((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
 
 
 def test_steps_are_compared_with_the_oracle_by_module():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdvp_core.base.compare import matched, overlap, same
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.images import ImageStore
 from sdvp_core.base.params import Supervise
@@ -20,7 +21,6 @@ from sdvp_core.tasks.shapes import scene
 from sdvp_core.teacher import accuracy, fit, learning, swap
 from sdvp_core.teacher.adapter import adapt, pointed, refers
 from sdvp_core.teacher.boxes import BoxConfig, BoxTeacher, Candidates, candidates
-from sdvp_core.teacher.compare import matched, overlap, same
 from sdvp_core.teacher.examples import Examples, beside, own_questions
 from sdvp_core.teacher.label import _sure, label, to_samples
 from sdvp_core.teacher.model import PRESENT, Teacher, load, save

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from sdvp_core.base.compare import same
 from sdvp_core.base.images import ImageStore
 from sdvp_core.base.params import Supervise
 from sdvp_core.modules.call import Module
 from sdvp_core.teacher.adapter import STRATEGIES
-from sdvp_core.teacher.compare import same
 from sdvp_core.teacher.label import label
 from sdvp_core.teacher.model import Teacher
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sdvp_core.base.compare import same
 from sdvp_core.base.images import ImageError, ImageStore
 from sdvp_core.base.params import Supervise
 from sdvp_core.base.records import SUPERVISION, to_json
@@ -18,7 +19,6 @@ from sdvp_core.base.sample import Box, Sample
 from sdvp_core.modules.call import Call, Module, call_of
 from sdvp_core.teacher.adapter import TeacherInput, adapt, refers
 from sdvp_core.teacher.boxes import Candidates
-from sdvp_core.teacher.compare import same
 from sdvp_core.teacher.model import PRESENT, Teacher
 from sdvp_core.teacher.views import view
 

@@ -18,13 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sdvp_core.base import wording
+from sdvp_core.base.compare import overlap
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.ontology import KIND_OF
 from sdvp_core.base.sample import Box
 from sdvp_core.base.tables import write_json
 from sdvp_core.teacher.answers import AnswerTeacher
 from sdvp_core.teacher.boxes import BoxTeacher, Candidates, candidates, stack
-from sdvp_core.teacher.compare import overlap
 from sdvp_core.teacher.views import view
 from sdvp_core.teacher.words import heads_of, words_of
 
