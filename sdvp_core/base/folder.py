@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sdvp_core.base.images import ImageStore
-from sdvp_core.base.records import ANNOTATIONS, IMAGES, PROGRAMS, QUESTIONS
+from sdvp_core.base.records import ANNOTATIONS, IMAGES, PROGRAMS, QUESTIONS, stable_id
+from sdvp_core.base.runtime import file_sha256
 from sdvp_core.base.tables import chosen_rows, iterate_rows
 
 Row = dict[str, Any]
@@ -22,6 +23,14 @@ class TaskFolder:
         """Question rows of some splits (all, when none is named), by question id."""
         rows = iterate_rows(self.path / "questions.parquet", QUESTIONS)
         return {row["question_id"]: row for row in rows if not splits or row["split"] in splits}
+
+    def revision(self, *tables: str) -> str:
+        """16 hex digits that change with any byte of these tables ("questions", ...).
+
+        The images table holds a picture's bytes, or their checksum where it holds a path: another
+        picture under the same id is another revision, once `prepare` has seen it.
+        """
+        return stable_id([file_sha256(self.path / f"{name}.parquet") for name in tables])
 
     def groups(self, *splits: str) -> dict[str, str]:
         """The group of each question of some splits, by question id: all of it that is held."""

@@ -29,6 +29,7 @@ class AskedTask:
     programs: list[Row]
     images: ImageStore
     annotations: list[Row]
+    revision: str  # of questions, images and programs, whatever changes a row
 
     @classmethod
     def load(
@@ -38,7 +39,8 @@ class AskedTask:
         questions = folder.questions(split)
         programs = folder.programs(questions, set(dialects))
         annotations = list(folder.annotations(images_of(questions)))
-        return cls(name, scene, questions, programs, folder.images(), annotations)
+        revision = folder.revision("questions", "images", "programs")
+        return cls(name, scene, questions, programs, folder.images(), annotations, revision)
 
 
 def run_programs(

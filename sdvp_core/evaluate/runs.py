@@ -70,7 +70,8 @@ class Runs:
             revision,
             name,
             task.name,
-            [row["program_id"] + row["program"] for row in task.programs],
+            task.revision,
+            [row["program_id"] for row in task.programs],
         )
         self.shards.append(self.cache / key)
         run = partial(run_programs, task, modules, name, self.limits, self.held, self.shards[-1])

@@ -9,7 +9,7 @@ from typing import Any
 from sdvp_core.base.folder import TaskFolder
 from sdvp_core.base.params import Supervise
 from sdvp_core.base.records import stable_id
-from sdvp_core.base.runtime import code_revision, file_sha256
+from sdvp_core.base.runtime import code_revision
 from sdvp_core.base.shards import in_shards
 from sdvp_core.modules import oracle
 from sdvp_core.modules.call import Module
@@ -19,7 +19,6 @@ from sdvp_core.teacher.model import Teacher
 
 Row = dict[str, Any]
 SHARD_TRACES = 4 * LABELLED_TOGETHER
-_TABLES = ("questions", "images", "annotations")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Supervision:
         """What the rows depend on beside the traces."""
         return stable_id(
             code_revision("base", "modules", "teacher"),
-            [file_sha256(self.task.path / f"{name}.parquet") for name in _TABLES],
+            self.task.revision("questions", "images", "annotations"),
             self.teacher.revision,
             self.settings.model_dump(),
             None if self.answers is None else sorted(self.answers),
