@@ -9,7 +9,6 @@ from sdvp_core.base.records import EXECUTIONS, STEPS
 from sdvp_core.base.runtime import (
     cache_folder,
     code_revision,
-    file_sha256,
     log,
     pick_device,
     progress,
@@ -41,9 +40,9 @@ def main(name: str) -> None:
         passes.append((f"{link.after} forced", forced(modules, load_modules(teacher))))
     shards = cache_folder(
         "execute",
-        code_revision("base", "program", "modules", "interpreter", "teacher"),
+        code_revision("base", "program", "modules", "interpreter", "teacher", "evaluate"),
         f"{revision(students)}-{teacher_revision(teacher)}",
-        file_sha256(task.path / "programs.parquet")[:16],
+        task.revision("questions", "images", "programs"),
     )
     statistics, images = Statistics(), task.images()
     scene, limits = params.task(link.task).scene, limits_of(params.execute)

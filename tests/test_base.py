@@ -10,12 +10,13 @@ import yaml
 from PIL import Image
 
 from sdvp_core.base.errors import UserError
+from sdvp_core.base.folder import TaskFolder
 from sdvp_core.base.images import ImageError, ImageStore
 from sdvp_core.base.ontology import attribute, holds
 from sdvp_core.base.params import Params, load_params
 from sdvp_core.base.records import IMAGES, QUESTIONS, stable_id
 from sdvp_core.base.shards import in_shards
-from sdvp_core.base.tables import iterate_rows, read_jsonl, read_table, write_table
+from sdvp_core.base.tables import chosen_rows, iterate_rows, read_jsonl, read_table, write_table
 from sdvp_core.base.wording import choose, count, exists, parse, plural, query, singular, verify
 
 ROOT = Path(__file__).parent.parent
@@ -195,3 +196,23 @@ def test_canonical_json_is_one_text_for_one_value():
     from sdvp_core.base.records import to_json
 
     assert to_json({"b": 1, "a": [True]}) == to_json(json.loads('{"a":[true],"b":1}'))
+
+
+def test_another_picture_under_the_same_id_is_another_revision_of_its_task(tmp_path):
+    task, row = TaskFolder(tmp_path), {"image_id": "i", "path": "a.png", "status": "ok"}
+    write_table(tmp_path / "images.parquet", [row | {"sha256": "1"}], IMAGES)
+    write_table(tmp_path / "questions.parquet", [{"question_id": "q", "split": "val"}], QUESTIONS)
+    before = task.revision("questions", "images"), task.revision("questions")
+    write_table(tmp_path / "images.parquet", [row | {"sha256": "2"}], IMAGES)
+    assert task.revision("questions", "images") != before[0]
+    assert task.revision("questions") == before[1] and len(before[1]) == 16
+
+
+def test_rows_are_chosen_by_key_in_the_order_of_the_file(tmp_path):
+    rows = [{"image_id": f"i{n}", "width": n} for n in range(2500)]
+    write_table(tmp_path / "images.parquet", rows, IMAGES)
+    wanted = {"i2400", "i3", "absent"}
+    found = list(chosen_rows(tmp_path / "images.parquet", IMAGES, "image_id", wanted))
+    assert [row["width"] for row in found] == [3, 2400]
+    assert list(chosen_rows(tmp_path / "images.parquet", IMAGES, "image_id", set())) == []
+    assert TaskFolder(tmp_path).images({"i3"}).row("i3")["width"] == 3

@@ -1,10 +1,18 @@
 import json
 import math
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from scipy.stats import binomtest
 
+from sdvp_core.base import records
+from sdvp_core.base.compare import overlap
+from sdvp_core.base.params import load_params
+from sdvp_core.base.tables import iterate_rows, write_table
+from sdvp_core.evaluate import link, runs
 from sdvp_core.evaluate.compare import evaluate_link
 from sdvp_core.evaluate.forgetting import (
     Matrix,
@@ -18,7 +26,8 @@ from sdvp_core.evaluate.forgetting import (
 )
 from sdvp_core.evaluate.intervals import mcnemar, mean_interval, paired_interval, resample
 from sdvp_core.evaluate.predictions import Predictions
-from sdvp_core.evaluate.score import correct, iou, step_correct
+from sdvp_core.evaluate.score import correct, step_correct
+from sdvp_core.modules import stub
 
 # --- score
 
@@ -83,10 +92,10 @@ def test_an_unknown_answer_type_is_no_silent_zero():
         correct("red", {"answer": "red", "answer_type": "colour"})
 
 
-def test_iou_counts_overlap_over_union():
-    assert iou((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
-    assert iou((0, 0, 1, 1), (1, 0, 2, 1)) == 0.0
-    assert iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
+def test_overlap_counts_overlap_over_union():
+    assert overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
+    assert overlap((0, 0, 1, 1), (1, 0, 2, 1)) == 0.0
+    assert overlap((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
 
 
 def test_steps_are_compared_with_the_oracle_by_module():
@@ -313,3 +322,82 @@ def test_contradicting_rows_and_broken_chains_are_errors():
         Predictions(once + rows("base", "t", "viper", "11"))
     with pytest.raises(ValueError, match="chain"):
         evaluate_link("one", "t", ["base"], once, {})
+
+
+# --- runs: what a link is judged by, from the tables on
+
+
+@pytest.fixture
+def places(tmp_path):
+    """Three tasks of two questions, whose one program asks the vqa module."""
+    program = "def execute_command(image):\n    return image.simple_query('What color is it?')"
+    for task in ("t", "skill", "unseen"):
+        found = [
+            {"question_id": f"{task}{n}", "task": task, "split": "test", "group_id": f"g{n}",
+             "image_ids": [f"i{n}"], "question": "Is it?", "answer": "red", "answer_type": "word"}
+            for n in range(2)
+        ]  # fmt: skip
+        size = {"width": 90, "height": 80, "status": "ok"}
+        thing = {"object_id": "o", "name": "ring", "categories": [], "attributes": ["red"],
+                 "box": [10.0, 10.0, 30.0, 30.0]}  # fmt: skip
+        programs = [
+            {"program_id": f"p{row['question_id']}", "question_id": row["question_id"],
+             "dialect": "viper", "program": program, "status": "ok"} for row in found
+        ]  # fmt: skip
+        folder = tmp_path / task
+        write_table(folder / "questions.parquet", found, records.QUESTIONS)
+        write_table(folder / "programs.parquet", programs, records.PROGRAMS)
+        images = [{"image_id": f"i{n}"} | size for n in range(2)]
+        write_table(folder / "images.parquet", images, records.IMAGES)
+        things = [{"image_id": f"i{n}", "objects": [thing], "relations": []} for n in range(2)]
+        write_table(folder / "annotations.parquet", things, records.ANNOTATIONS)
+    return link.Places(lambda task: tmp_path / task, lambda name: Path(name), lambda task: Path())
+
+
+def test_a_link_loads_each_set_and_each_task_once_and_writes_all_rows(
+    places, tmp_path, monkeypatch
+):
+    values = yaml.safe_load((Path(__file__).parent.parent / "params.yaml").read_text())
+    values["tasks"] = {t: {"reader": "gqa", "world": {"test": 2}} for t in ("t", "skill", "unseen")}
+    values["sequence"] = {"one": {"after": "base", "task": "t"}}
+    values["teachers"] = {"t": values["teachers"]["shapes_gqa"]}
+    values["pretrain"]["task"] = "skill"
+    values["evaluate"] = {"skills": {"skill": "previous", "unseen": "unseen"}, "resamples": 50}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    loaded, read = [], link.AskedTask.load
+    told = lambda what, value: (loaded.append(str(what)), value)[1]  # noqa: E731
+    monkeypatch.setattr(link, "load_students", lambda folder, _: told(folder, stub.load()))
+    monkeypatch.setattr(link, "students_revision", str)
+    monkeypatch.setattr(link, "load_modules", lambda folder: stub.load())
+    monkeypatch.setattr(link, "teacher_revision", str)
+    monkeypatch.setattr(link.AskedTask, "load", lambda name, *a: told(name, read(name, *a)))
+    evaluation = link.Evaluation(load_params(tmp_path / "params.yaml"), places, tmp_path / "cache")
+    base = [tmp_path / "base" / f"{task}.parquet" for task in ("skill", "unseen")]
+    for path in base:
+        evaluation.base(path.stem, path)
+    assert loaded == ["base", "skill", "unseen"]
+    del loaded[:]
+    result = evaluation.link("one", base, tmp_path / "predictions.parquet")
+    assert loaded == ["one", "skill", "unseen", "t", "base"]
+    found = list(iterate_rows(tmp_path / "predictions.parquet", records.PREDICTIONS))
+    sets = [(row["student_set"], row["task"]) for row in found if row["dialect"] == "viper"]
+    assert [pair for n, pair in enumerate(sets) if n % 2] == [
+        *(("one", "skill"), ("one", "unseen"), ("one", "t"), ("base", "t"), ("oracle", "t")),
+        *(("teacher", "t"), ("base", "skill"), ("oracle", "skill"), ("base", "unseen")),
+        ("oracle", "unseen"),
+    ]
+    assert set(result["tasks"]) == {"t", "skill", "unseen"} and result["modules"]["vqa"]["n"] == 2
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_checked_steps_are_spread_over_the_run(monkeypatch):
+    monkeypatch.setattr(runs, "CHECKED_STEPS", 5)
+    steps = [
+        {"module": m, "output": None if n % 2 else "1", "n": n}
+        for n in range(40)
+        for m in ("vqa", "locate", "depth")
+    ]
+    counts = Counter(step["module"] for step in steps if step["output"])
+    chosen = runs._some_steps(lambda: iter([({}, steps[:30]), ({}, steps[30:])]), counts)
+    assert [step["n"] for step in chosen["vqa"]] == [0, 8, 16, 24, 32]
+    assert set(chosen) == {"vqa", "locate", "match"} and chosen["match"] == []

@@ -23,6 +23,7 @@ from sdvp_core.report.gallery import LinkTables, collect, trace_html
 from sdvp_core.report.html import build
 from sdvp_core.report.plots import curves
 from sdvp_core.report.summary import Results, matrices, pooled_targets, summarise
+from sdvp_core.report.tables import TARGETS, all_tables
 from sdvp_core.report.text import clean, interval, markdown_cell, points
 from sdvp_core.report.views import trace_view
 
@@ -103,6 +104,13 @@ def test_unseen_tasks_are_compared_from_the_base_to_the_last_link(results):
 def test_targets_of_several_links_are_weighed_by_their_steps(results):
     assert pooled_targets(results.targets)["vqa"]["none"] == pytest.approx(0.825)
     assert pooled_targets(results.targets)["locate"]["none"] == pytest.approx(0.8)
+
+
+def test_a_module_that_every_strategy_asks_the_same_has_one_number(results):
+    found = all_tables(results)[TARGETS][0]
+    assert [row for row in found.rows if row[1] == "locate"] == [
+        ("b", "locate", "all steps", "80.0", "none", "1")
+    ]
 
 
 def test_the_matrix_takes_each_entry_from_whoever_measured_it(results):

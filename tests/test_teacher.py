@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdvp_core.base.compare import matched, overlap, same
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.images import ImageStore
 from sdvp_core.base.params import Supervise
@@ -20,7 +21,6 @@ from sdvp_core.tasks.shapes import scene
 from sdvp_core.teacher import accuracy, fit, learning, swap
 from sdvp_core.teacher.adapter import adapt, pointed, refers
 from sdvp_core.teacher.boxes import BoxConfig, BoxTeacher, Candidates, candidates
-from sdvp_core.teacher.compare import matched, overlap, same
 from sdvp_core.teacher.examples import Examples, beside, own_questions
 from sdvp_core.teacher.label import _sure, label, to_samples
 from sdvp_core.teacher.model import PRESENT, Teacher, load, save
@@ -488,22 +488,35 @@ def test_all_strategies_are_measured_on_the_same_steps(teacher, world):
     )
     assert {len(set(v["n"] for v in found[m].values())) for m in found} == {1}
     assert set(found["vqa"]) == {"none", "name", "lineage", "box"}
+    assert set(found["locate"]) == {"none"}  # its input is the same under every strategy
     assert found["locate"]["none"]["n"] == len(rows)
 
 
 def test_a_sample_of_traces_holds_both_dialects():
-    given = [[step(0, "vqa", dialect, RED, "red")] for dialect in ("visprog", "viper") * 20]
-    some = accuracy._some(given, 20)
-    assert len(some) == 20 and {trace[0]["text"] for trace in some} == {"visprog", "viper"}
-    assert some == accuracy._some(given, 20)
-    assert accuracy._some(given, 1000) == given
+    some = accuracy.draw([1] * 40, 20)
+    assert len(some) == 20 and {place % 2 for place in some} == {0, 1}
+    assert some == accuracy.draw([1] * 40, 20)
+    assert accuracy.draw([1] * 40, 1000) == set(range(40))
+    assert len(accuracy.draw([30, 30, 30], 40)) == 2  # whole traces, until there are enough
+
+
+def counted(rows):
+    tally = accuracy.Tally()
+    assert list(tally.watch(rows)) == list(rows)
+    return tally
 
 
 def test_perfect_targets_have_accuracy_one():
     base = {"kept": True, "module": "vqa", "target_confidence": 1.0, "target_answer": "red"}
     made = [base | {"oracle_answer": '"red"'}, base | {"oracle_answer": '"blue"'}]
-    assert accuracy.target_accuracy(made[:1]) == {"vqa": 1.0}
-    assert accuracy.target_accuracy(made) == {"vqa": 0.5}
+    assert counted(made[:1]).accuracy() == {"vqa": 1.0}
+    assert counted(made).accuracy() == counted(made).accuracy(kept_only=True) == {"vqa": 0.5}
+    matched_one = {"module": "match", "oracle_answer": "[1.0]", "target_topk": [{"probability": 1}]}
+    made += [made[1] | {"kept": False}, made[0] | {"kept": False} | matched_one]
+    tally = counted(made)
+    assert (tally.steps, tally.kept) == (4, 2)
+    assert tally.accuracy(kept_only=True) == {"vqa": 0.5}
+    assert tally.accuracy()["vqa"] == 0.3333 and set(tally.accuracy()) == {"match", "vqa"}
 
 
 def test_the_teacher_stands_in_for_modules(teacher, world, tmp_path):

@@ -23,7 +23,12 @@ class Section(BaseModel):
 
 
 class Run(Section):
-    """Machine settings. No stage tracks them: they change no result."""
+    """Machine settings, tracked by no stage: they change nothing but the last digits of scores.
+
+    ``device`` sums in another order, and ``held`` makes other batches, of other shapes: a score or
+    a box can come out another in the last digit kept, and an answer on the edge with it. Tables are
+    byte for byte the same only where both are.
+    """
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     held: Count = 64  # programs suspended at once

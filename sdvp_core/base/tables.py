@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from errno import EACCES, EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sdvp_core.base.errors import UserError
@@ -111,6 +112,26 @@ def iterate_rows(
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
                 yield from batch.to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(_unreadable(path, error)) from error
+
+
+def chosen_rows(
+    path: Path, schema: pa.Schema, key: str, values: Collection[str] | None
+) -> Iterator[dict[str, Any]]:
+    """Rows whose column ``key`` holds one of ``values`` (None: all), in the order of the file.
+
+    Other rows are never turned into Python objects, so that a few rows of a long file are cheap.
+    """
+    if values is None:
+        yield from iterate_rows(path, schema)
+        return
+    check_schema(path, schema)
+    wanted = pa.array(sorted(values), schema.field(key).type)
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                yield from batch.filter(pc.is_in(batch.column(key), wanted)).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(_unreadable(path, error)) from error
 

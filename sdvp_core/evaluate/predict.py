@@ -29,6 +29,7 @@ class AskedTask:
     programs: list[Row]
     images: ImageStore
     annotations: list[Row]
+    revision: str  # of questions, images and programs, whatever changes a row
 
     @classmethod
     def load(
@@ -38,15 +39,8 @@ class AskedTask:
         questions = folder.questions(split)
         programs = folder.programs(questions, set(dialects))
         annotations = list(folder.annotations(images_of(questions)))
-        return cls(name, scene, questions, programs, folder.images(), annotations)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Prediction rows of a run over programs, and the steps those programs took."""
-
-    predictions: list[Row]
-    steps: list[Row]
+        revision = folder.revision("questions", "images", "programs")
+        return cls(name, scene, questions, programs, folder.images(), annotations, revision)
 
 
 def run_programs(
@@ -56,18 +50,18 @@ def run_programs(
     limits: Limits,
     held: int,
     shards: Path,
-) -> Outcome:
-    """Every program of the task over one set of modules; rows carry ``student_set`` as it is."""
+) -> Iterator[tuple[Row, list[Row]]]:
+    """Every program of the task over one set of modules: its prediction and the steps it took.
+
+    Rows carry ``student_set`` as it is. Run again with equal ``shards``, it reads them back.
+    """
     execution = Execution(modules, student_set, task.images, task.scene, limits, held)
-    predictions, steps = [], []
     for row in execute_programs(task.programs, task.questions, execution, correct, shards):
         done = row["execution"]
         question = task.questions[done["question_id"]]
         prediction = _prediction(task, question, student_set, done["dialect"], done["answer"])
         outcome = {key: done[key] for key in ("program_id", "status", "correct")}
-        predictions.append(prediction | outcome)
-        steps += row["steps"]
-    return Outcome(predictions, steps)
+        yield prediction | outcome, row["steps"]
 
 
 def ask_whole(task: AskedTask, vqa: Module, student_set: str, dialect: str) -> list[Row]:

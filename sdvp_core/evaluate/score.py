@@ -9,12 +9,12 @@ stemming, no synonyms, no partial credit.
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from sdvp_core.base.compare import overlap, same
 from sdvp_core.base.ontology import ARTICLES
 
-Box = Sequence[float]
 IOU_THRESHOLD = 0.5
 
 _YES = frozenset(("yes", "true"))
@@ -48,7 +48,7 @@ def correct(
         return normalised(answer) == normalised(expected)
     if kind == "box":
         found, wanted = _first_box(answer, image_size), _first_box(_decoded(expected), image_size)
-        return found is not None and wanted is not None and iou(found, wanted) >= IOU_THRESHOLD
+        return found is not None and wanted is not None and overlap(found, wanted) >= IOU_THRESHOLD
     reading = number if kind == "number" else truth
     return reading(answer) is not None and reading(answer) == reading(expected)
 
@@ -88,50 +88,17 @@ def number(answer: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def iou(first: Box, second: Box) -> float:
-    """Intersection over union of two boxes (x0, y0, x1, y1); 0 where both are empty."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / (_area(first) + _area(second) - shared)
-
-
 def step_correct(module: str, output: Any, oracle: Any) -> bool:
     """Whether a step's output (JSON value of the `output` column) says what the oracle says.
 
-    locate: as many boxes, and each true box has one of its own with IoU >= 0.5 (greedy by IoU).
-    match: the same best option; for one option the same side of 0.5. Others: the same word.
+    locate and match are compared as the teacher's targets are (base/compare.py); a word as the
+    answer of a program is, so that articles, booleans and case do not count.
     """
     if output is None or oracle is None:
         return output is None and oracle is None
-    if module == "locate":
-        return len(output) == len(oracle) and _all_matched(output, oracle)
-    if module == "match":
-        if len(output) != len(oracle):
-            return False
-        return _choice(output) == _choice(oracle)
+    if module in ("locate", "match"):
+        return same(module, output, oracle)
     return normalised(output) == normalised(oracle)
-
-
-def _choice(scores: Sequence[float]) -> int:
-    if len(scores) == 1:
-        return int(scores[0] >= 0.5)
-    return max(range(len(scores)), key=lambda i: scores[i]) if scores else -1
-
-
-def _all_matched(found: Sequence[Box], wanted: Sequence[Box]) -> bool:
-    pairs = sorted(
-        ((iou(f, w), i, j) for i, f in enumerate(found) for j, w in enumerate(wanted)),
-        key=lambda pair: (-pair[0], pair[1], pair[2]),
-    )
-    left, right = set(range(len(found))), set(range(len(wanted)))
-    for overlap, i, j in pairs:
-        if overlap >= IOU_THRESHOLD and i in left and j in right:
-            left.remove(i)
-            right.remove(j)
-    return not right
 
 
 def _first_box(value: Any, image_size: tuple[int, int] | None) -> tuple[float, ...] | None:
@@ -158,7 +125,3 @@ def _decoded(expected: Any) -> Any:
         return json.loads(expected)
     except json.JSONDecodeError:
         return None
-
-
-def _area(box: Box) -> float:
-    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)

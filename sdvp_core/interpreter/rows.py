@@ -12,7 +12,7 @@ from sdvp_core.base.shards import in_shards
 from sdvp_core.interpreter.sandbox import Sandbox
 from sdvp_core.interpreter.scheduler import Job, Limits, Statistics, execute
 from sdvp_core.interpreter.trace import Trace
-from sdvp_core.modules.call import Call, Module
+from sdvp_core.modules.call import Module
 
 Row = dict[str, Any]
 SHARD_PROGRAMS = 1024
@@ -128,10 +128,3 @@ def step_row(step: Any, execution_id: str) -> Row:
         "output": to_json(output.value(call.module)) if output.error is None else None,
         "confidence": float(output.confidence),
     }
-
-
-def call_of(step: Row) -> Call:
-    """The module call that a row of the steps table records."""
-    texts = tuple(step["text"].split(" | ")) if step["module"] == "match" else (step["text"],)
-    x0, y0, x1, y1 = step["region"]
-    return Call(step["module"], step["image_id"], (x0, y0, x1, y1), texts)

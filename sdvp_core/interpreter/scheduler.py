@@ -39,11 +39,11 @@ def execute(
     """Traces in the order of the jobs; what goes wrong with one job is its trace's status.
 
     ``held`` programs are alive at once, each in a process of its own (1 MB); a batch has at most
-    half as many
-    encodings. ``statistics`` is counted up while the iterator advances. Memory does not
-    grow with the number of jobs. An open ``sandbox`` lends its warm processes (10 ms each to start)
-    and its limits, in place of ``limits``; it must have room for ``held``. ``cache`` holds answers
-    of earlier runs over the same modules and images.
+    half as many encodings, so that ``held`` shapes the batches: a student's scores may differ
+    between two values of it in the last digit kept. ``statistics`` is counted up while the iterator
+    advances. Memory does not grow with the number of jobs. An open ``sandbox`` lends its warm
+    processes (10 ms each to start) and its limits, in place of ``limits``; it must have room for
+    ``held``. ``cache`` holds answers of earlier runs over the same modules and images.
     """
     counted = statistics if statistics is not None else Statistics()
     known = cache if cache is not None else CallCache()

@@ -1,6 +1,6 @@
 """What a program asks of a module, and what a module answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,6 +48,13 @@ class Output:
         if module == "match":
             return [round(float(s), 4) for s in self.scores]
         return self.answer
+
+
+def call_of(step: Mapping[str, Any]) -> Call:
+    """The module call that a row of the steps table, or of the supervision table, records."""
+    texts = tuple(step["text"].split(" | ")) if step["module"] == "match" else (step["text"],)
+    x0, y0, x1, y1 = (float(c) for c in step["region"])
+    return Call(step["module"], step["image_id"], (x0, y0, x1, y1), texts)
 
 
 class Module(Protocol):

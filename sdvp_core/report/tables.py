@@ -143,11 +143,12 @@ def _target_table(by_link: Mapping[str, Mapping[str, Mapping[str, Row]]]) -> Tab
     names = list(dict.fromkeys(strategy for by in found.values() for strategy in by))
     rows = []
     for (link, module), by in found.items():
+        other = next(iter(by)) if len(by) == 1 else MISSING
         for kind, prefix in (("all steps", ""), ("ambiguous", "ambiguous_")):
             pairs = {name: measured(value, prefix) for name, value in by.items()}
             steps = max((n for _, n in pairs.values()), default=0)
             if not prefix or steps:
-                shares = [percent(pairs.get(name, (None, 0))[0]) for name in names]
+                shares = [percent(pairs[name][0]) if name in pairs else other for name in names]
                 rows.append((link, module, kind, *shares, f"{steps:.0f}"))
     return table(
         "Accuracy of the teacher's targets by adapter strategy",
@@ -155,5 +156,6 @@ def _target_table(by_link: Mapping[str, Mapping[str, Mapping[str, Row]]]) -> Tab
         rows,
         "Targets against the oracle. none: the crop as it is; name: the thing's name in the "
         "question; lineage: a referring expression; box: the region drawn on the whole image. "
+        "A module with a word in place of a number is asked the same under every strategy. "
         "Ambiguous: the region shows two things or more.",
     )

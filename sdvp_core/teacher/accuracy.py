@@ -1,15 +1,17 @@
 """How right the targets are, where annotations tell: by module, by adapter strategy."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from sdvp_core.base.compare import same
 from sdvp_core.base.images import ImageStore
 from sdvp_core.base.params import Supervise
 from sdvp_core.modules.call import Module
 from sdvp_core.teacher.adapter import STRATEGIES
-from sdvp_core.teacher.compare import same
 from sdvp_core.teacher.label import label
 from sdvp_core.teacher.model import Teacher
 
@@ -29,15 +31,34 @@ def target_of(row: Row) -> Any:
     return row["target_answer"]
 
 
-def target_accuracy(rows: Iterable[Row], kept_only: bool = False) -> dict[str, float]:
-    """By module: the share of targets that say what the oracle says."""
-    counts: dict[str, list[bool]] = {}
-    for row in rows:
-        if row["kept"] or not kept_only:
+class Tally:
+    """Counts labelled rows as they stream by: ``steps`` of them, ``kept`` of those."""
+
+    def __init__(self) -> None:
+        self.steps = self.kept = 0
+        self._right: Counter[tuple[str, bool]] = Counter()  # by module and whether it was kept
+        self._judged: Counter[tuple[str, bool]] = Counter()
+
+    def watch(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The rows as they come, counted."""
+        for row in rows:
+            self.steps += 1
+            self.kept += bool(row["kept"])
             right = _right(row)
             if right is not None:
-                counts.setdefault(row["module"], []).append(right)
-    return {module: round(sum(v) / len(v), 4) for module, v in sorted(counts.items())}
+                where = row["module"], bool(row["kept"])
+                self._right[where] += right
+                self._judged[where] += 1
+            yield row
+
+    def accuracy(self, kept_only: bool = False) -> dict[str, float]:
+        """By module: the share of targets that say what the oracle says."""
+        found = {}
+        for module in sorted({module for module, kept in self._judged if kept or not kept_only}):
+            places = [(module, True)] if kept_only else [(module, True), (module, False)]
+            judged = sum(self._judged[place] for place in places)
+            found[module] = round(sum(self._right[place] for place in places) / judged, 4)
+        return found
 
 
 def measure_strategies(
@@ -48,13 +69,12 @@ def measure_strategies(
     oracle: Mapping[str, Module],
     annotations: Iterable[Row],
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """{module: {strategy: {accuracy, n, ambiguous_accuracy, ambiguous_n}}} on a sample of steps.
+    """{module: {strategy: {accuracy, n, ambiguous_accuracy, ambiguous_n}}} on some traces.
 
-    About ``settings.measured_steps`` steps are taken, whole traces drawn by chance.
     A step is ambiguous where its region, as a student sees it, shows two annotated things or more.
     All strategies are measured on the same steps: those the teacher answers under each of them.
+    `locate` has the strategy `none` alone, for its input is the same under every one.
     """
-    traces = _some(traces, settings.measured_steps)
     things = {row["image_id"]: row["objects"] for row in annotations}
     by_strategy = {}
     for strategy in STRATEGIES:
@@ -62,6 +82,23 @@ def measure_strategies(
         asked = settings.model_copy(update={"adapter": adapter})
         by_strategy[strategy] = list(label(traces, teacher, images, asked, oracle=oracle))
     return _compared(by_strategy, things, images)
+
+
+def draw(lengths: Sequence[int], steps: int) -> set[int]:
+    """Places of traces, of these many steps each, that hold about ``steps`` steps together.
+
+    Drawn by chance: every second trace may be of one and the same dialect.
+    """
+    order = array("L", range(len(lengths)))
+    Random(0).shuffle(order)
+    chosen: set[int] = set()
+    total = 0
+    for place in order:
+        if total >= steps:
+            break
+        chosen.add(place)
+        total += lengths[place]
+    return chosen
 
 
 def ambiguous(row: Row, things: Iterable[Mapping[str, Any]], size: tuple[int, int]) -> bool:
@@ -94,7 +131,8 @@ def _compared(
             row, things.get(row["image_id"], ()), images.size(row["image_id"])
         )
         for strategy, value in zip(by_strategy, right, strict=True):
-            tallies.setdefault((row["module"], strategy), []).append((bool(value), crowded))
+            if row["module"] != "locate" or strategy == "none":
+                tallies.setdefault((row["module"], strategy), []).append((bool(value), crowded))
     result: dict[str, dict[str, dict[str, float]]] = {}
     for (module, strategy), found in sorted(tallies.items()):
         hard = [value for value, crowded in found if crowded]
@@ -113,16 +151,3 @@ def _right(row: Row) -> bool | None:
     if row["oracle_answer"] is None or target is None:
         return None
     return same(row["module"], target, json.loads(row["oracle_answer"]))
-
-
-def _some(traces: Sequence[Sequence[Row]], steps: int) -> list[Sequence[Row]]:
-    """Whole traces drawn by chance: every second one may be of one and the same dialect."""
-    order = list(range(len(traces)))
-    Random(0).shuffle(order)
-    chosen, total = [], 0
-    for index in order:
-        if total >= steps:
-            break
-        chosen.append(index)
-        total += len(traces[index])
-    return [traces[index] for index in sorted(chosen)]

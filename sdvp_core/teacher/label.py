@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from sdvp_core.base.compare import same
 from sdvp_core.base.images import ImageError, ImageStore
 from sdvp_core.base.params import Supervise
 from sdvp_core.base.records import SUPERVISION, to_json
 from sdvp_core.base.sample import Box, Sample
-from sdvp_core.modules.call import Call, Module
+from sdvp_core.modules.call import Call, Module, call_of
 from sdvp_core.teacher.adapter import TeacherInput, adapt, refers
 from sdvp_core.teacher.boxes import Candidates
-from sdvp_core.teacher.compare import same
 from sdvp_core.teacher.model import PRESENT, Teacher
 from sdvp_core.teacher.views import view
 
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 TOP = 5  # answers of the soft target
 FAINT = 0.05  # score from which a box makes a detection target less certain
 THERE = 0.3  # probability of a centre from which something is taken to stand in a region
-_TRACES = 256  # labelled together
+LABELLED_TOGETHER = 256  # traces
 _IMAGES = 2048  # whose candidate boxes are kept
 
 
@@ -47,7 +47,7 @@ def label(
     """
     labeller = _Labeller(teacher, images, settings, answers, oracle or {}, module_revision)
     waiting = iter(traces)
-    while chunk := list(islice(waiting, _TRACES)):
+    while chunk := list(islice(waiting, LABELLED_TOGETHER)):
         yield from labeller.rows(chunk)
 
 
@@ -63,13 +63,6 @@ def to_samples(rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
             if call not in best or row["target_confidence"] > best[call]["target_confidence"]:
                 best[call] = row
     return [_sample(call, row) for call, row in best.items()]
-
-
-def call_of(step: Mapping[str, Any]) -> Call:
-    """The module call that a row of the steps table records."""
-    texts = tuple(step["text"].split(" | ")) if step["module"] == "match" else (step["text"],)
-    x0, y0, x1, y1 = (float(c) for c in step["region"])
-    return Call(step["module"], step["image_id"], (x0, y0, x1, y1), texts)
 
 
 def _sample(call: Call, row: Mapping[str, Any]) -> Sample:

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from sdvp_core.base.compare import matched
 from sdvp_core.base.images import ImageStore
 from sdvp_core.tasks.descriptions import describe
 from sdvp_core.teacher.answers import CELL
 from sdvp_core.teacher.boxes import LARGE, STRIDES, BoxConfig
-from sdvp_core.teacher.compare import matched
 from sdvp_core.teacher.examples import Ask
 from sdvp_core.teacher.model import Teacher
 from sdvp_core.teacher.views import frame

@@ -18,14 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sdvp_core.base import wording
+from sdvp_core.base.compare import overlap
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.ontology import KIND_OF
 from sdvp_core.base.sample import Box
 from sdvp_core.base.tables import write_json
 from sdvp_core.teacher.answers import AnswerTeacher
 from sdvp_core.teacher.boxes import BoxTeacher, Candidates, candidates, stack
-from sdvp_core.teacher.compare import overlap
-from sdvp_core.teacher.views import view, whole_view
+from sdvp_core.teacher.views import view
 from sdvp_core.teacher.words import heads_of, words_of
 
 LEAST = 0.1  # probability of a centre below which a cell is no candidate
@@ -104,13 +104,6 @@ class Teacher:
                 seen = [looks[id(pictures[i])] for i in chunk]
                 result[chunk] = self.answers.scores(seen, [questions[i] for i in chunk])
         return result
-
-    def answer_whole(
-        self, pictures: Sequence[Sequence[Image.Image]], questions: Sequence[str]
-    ) -> list[str]:
-        """The likeliest answers to tasks' own questions: the bare teacher, without a program."""
-        scores = self.answer([whole_view(images) for images in pictures], questions)
-        return [self.answer_words[best] for best in scores.argmax(1)]
 
     def find(self, images: Sequence[Image.Image], batch: int = 32) -> list[Candidates]:
         """Everything it sees in each image, with its words; images of one size go together."""

@@ -7,7 +7,7 @@ Corners = Sequence[float]  # x0, y0, x1, y1
 
 
 def overlap(a: Corners, b: Corners) -> float:
-    """Intersection over union of two boxes."""
+    """Intersection over union of two boxes; 0 where they share nothing, or one is empty."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
