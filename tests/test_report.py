@@ -24,7 +24,7 @@ from sdvp_core.report.html import build
 from sdvp_core.report.plots import curves
 from sdvp_core.report.summary import Results, matrices, pooled_targets, summarise
 from sdvp_core.report.tables import TARGETS, all_tables
-from sdvp_core.report.text import clean, interval, markdown_cell, points
+from sdvp_core.report.text import MISSING, clean, interval, markdown_cell, points
 from sdvp_core.report.views import trace_view
 
 HOSTILE = '</pre><script>alert("x")</script><img src="http://evil.example/x" onerror=alert(1)>'
@@ -63,7 +63,14 @@ def results():
         "a": {
             "vqa": {
                 "none": {"accuracy": 0.6, "n": 100, "ambiguous_accuracy": 0.1, "ambiguous_n": 40},
-                "name": {"accuracy": 0.9, "n": 100, "ambiguous_accuracy": 0.8, "ambiguous_n": 40},
+                "name": {
+                    "accuracy": 0.9,
+                    "n": 100,
+                    "ambiguous_accuracy": 0.8,
+                    "ambiguous_n": 40,
+                    "meant_accuracy": 0.95,
+                    "meant_n": 20,
+                },
             }
         },
         "b": {"vqa": {"none": {"accuracy": 0.9, "n": 300}}, "locate": {"none": 0.8}},
@@ -298,6 +305,7 @@ def test_the_markdown_tables_are_whole(results, tmp_path):
         assert all(line.count("|") == width for line in body), body
     assert any("BWT, divided by T" in line for line in tables)
     assert "| a | vqa | ambiguous | 10.0 | 80.0 | 40 |" in tables
+    assert f"| a | vqa | thing meant | {MISSING} | 95.0 | 20 |" in tables
     assert any("+12.0 [+9.0, +15.0]" in line for line in tables)
 
 

@@ -492,6 +492,22 @@ def test_all_strategies_are_measured_on_the_same_steps(teacher, world):
     assert found["locate"]["none"]["n"] == len(rows)
 
 
+def test_the_thing_meant_is_the_one_the_pointer_names(teacher, world):
+    images, rows = world
+    image_id = rows[0]["image_id"]
+    things = [
+        {"name": "circle", "categories": [], "attributes": ["red"], "box": [0, 0, 12, 12]},
+        {"name": "square", "categories": [], "attributes": ["blue"], "box": [14, 0, 20, 6]},
+    ]
+    perfect = oracle.load([{"image_id": image_id, "objects": things}])
+    row = {"module": "vqa", "image_id": image_id, "region": [0, 0, 20, 12],
+           "text": "What color is it?", "pointer": "square",
+           "teacher_text": "What color is the square?"}  # fmt: skip
+    unnamed = row | {"pointer": None}
+    absent = row | {"pointer": "star", "teacher_text": "What color is the star?"}
+    assert accuracy._meant([row, unnamed, absent], perfect, images) == ["blue", None, None]
+
+
 def test_a_sample_of_traces_holds_both_dialects():
     some = accuracy.draw([1] * 40, 20)
     assert len(some) == 20 and {place % 2 for place in some} == {0, 1}

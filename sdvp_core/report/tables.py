@@ -138,13 +138,16 @@ def _module_table(links: Sequence[Row]) -> Table:
     )
 
 
+_KINDS = (("all steps", ""), ("ambiguous", "ambiguous_"), ("thing meant", "meant_"))
+
+
 def _target_table(by_link: Mapping[str, Mapping[str, Mapping[str, Row]]]) -> Table:
     found = {(link, m): by for link, modules in by_link.items() for m, by in modules.items()}
     names = list(dict.fromkeys(strategy for by in found.values() for strategy in by))
     rows = []
     for (link, module), by in found.items():
         other = next(iter(by)) if len(by) == 1 else MISSING
-        for kind, prefix in (("all steps", ""), ("ambiguous", "ambiguous_")):
+        for kind, prefix in _KINDS:
             pairs = {name: measured(value, prefix) for name, value in by.items()}
             steps = max((n for _, n in pairs.values()), default=0)
             if not prefix or steps:
@@ -157,5 +160,6 @@ def _target_table(by_link: Mapping[str, Mapping[str, Mapping[str, Row]]]) -> Tab
         "Targets against the oracle. none: the crop as it is; name: the thing's name in the "
         "question; lineage: a referring expression; box: the region drawn on the whole image. "
         "A module with a word in place of a number is asked the same under every strategy. "
-        "Ambiguous: the region shows two things or more.",
+        "Ambiguous: the region shows two things or more. Thing meant: those of them on something "
+        "that was found by a name, held against what is true of the thing of that name.",
     )

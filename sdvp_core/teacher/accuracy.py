@@ -4,13 +4,14 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from sdvp_core.base.compare import same
 from sdvp_core.base.images import ImageStore
 from sdvp_core.base.params import Supervise
-from sdvp_core.modules.call import Module
+from sdvp_core.modules.call import Module, call_of
 from sdvp_core.teacher.adapter import STRATEGIES
 from sdvp_core.teacher.label import label
 from sdvp_core.teacher.model import Teacher
@@ -69,9 +70,12 @@ def measure_strategies(
     oracle: Mapping[str, Module],
     annotations: Iterable[Row],
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """{module: {strategy: {accuracy, n, ambiguous_accuracy, ambiguous_n}}} on some traces.
+    """{module: {strategy: {accuracy, n, and the same with ambiguous_ and meant_}}} on some traces.
 
     A step is ambiguous where its region, as a student sees it, shows two annotated things or more.
+    What is true of it is what the oracle says of the region as the question stands ("it" is what
+    fills it best). ``meant`` are the ambiguous steps on something that was found by a name, held
+    against what is true of the thing of that name in the region: what the program wants to know.
     All strategies are measured on the same steps: those the teacher answers under each of them.
     `locate` has the strategy `none` alone, for its input is the same under every one.
     """
@@ -81,7 +85,8 @@ def measure_strategies(
         adapter = dict.fromkeys(("vqa", "locate", "match"), strategy)
         asked = settings.model_copy(update={"adapter": adapter})
         by_strategy[strategy] = list(label(traces, teacher, images, asked, oracle=oracle))
-    return _compared(by_strategy, things, images)
+    meant = _meant(by_strategy["name"], oracle, images)
+    return _compared(by_strategy, meant, things, images)
 
 
 def draw(lengths: Sequence[int], steps: int) -> set[int]:
@@ -116,13 +121,28 @@ def ambiguous(row: Row, things: Iterable[Mapping[str, Any]], size: tuple[int, in
     return shown >= 2
 
 
+def _meant(named: Sequence[Row], oracle: Mapping[str, Module], images: ImageStore) -> list[Any]:
+    """For each row, labelled with its pointer, the oracle's answer about what the pointer names.
+
+    None where no pointer was used, or nothing in the region has that name.
+    """
+    pointed = [row for row in named if row["module"] == "vqa" and row["pointer"] is not None]
+    if not pointed or "vqa" not in oracle:
+        return [None] * len(named)
+    calls = [replace(call_of(row), texts=(row["teacher_text"],)) for row in pointed]
+    outputs = oracle["vqa"].answer(calls, images)
+    answers = {id(row): out.answer for row, out in zip(pointed, outputs, strict=True)}
+    return [answers.get(id(row)) for row in named]
+
+
 def _compared(
     by_strategy: Mapping[str, Sequence[Row]],
+    meant: Sequence[Any],
     things: Mapping[str, Sequence[Mapping[str, Any]]],
     images: ImageStore,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    tallies: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
-    for rows in zip(*by_strategy.values(), strict=True):
+    tallies: dict[tuple[str, str, str], list[bool]] = {}
+    for *rows, truth in zip(*by_strategy.values(), meant, strict=True):
         right = [_right(row) for row in rows]
         if None in right:
             continue
@@ -130,19 +150,29 @@ def _compared(
         crowded = row["module"] != "locate" and ambiguous(
             row, things.get(row["image_id"], ()), images.size(row["image_id"])
         )
-        for strategy, value in zip(by_strategy, right, strict=True):
-            if row["module"] != "locate" or strategy == "none":
-                tallies.setdefault((row["module"], strategy), []).append((bool(value), crowded))
+        for strategy, each, value in zip(by_strategy, rows, right, strict=True):
+            if row["module"] == "locate" and strategy != "none":
+                continue
+            place = row["module"], strategy
+            tallies.setdefault((*place, ""), []).append(bool(value))
+            if crowded:
+                tallies.setdefault((*place, "ambiguous_"), []).append(bool(value))
+            if crowded and truth is not None:
+                said = same(row["module"], target_of(each), truth)
+                tallies.setdefault((*place, "meant_"), []).append(said)
     result: dict[str, dict[str, dict[str, float]]] = {}
-    for (module, strategy), found in sorted(tallies.items()):
-        hard = [value for value, crowded in found if crowded]
+    for module, strategy, _ in sorted(tallies):
         result.setdefault(module, {})[strategy] = {
-            "accuracy": round(sum(value for value, _ in found) / len(found), 4),
-            "n": len(found),
-            "ambiguous_accuracy": round(sum(hard) / len(hard), 4) if hard else None,
-            "ambiguous_n": len(hard),
+            key: value
+            for prefix in ("", "ambiguous_", "meant_")
+            for key, value in _share(tallies.get((module, strategy, prefix), []), prefix).items()
         }
     return result
+
+
+def _share(right: Sequence[bool], prefix: str) -> dict[str, float | None]:
+    accuracy = round(sum(right) / len(right), 4) if right else None
+    return {f"{prefix}accuracy": accuracy, f"{prefix}n": len(right)}
 
 
 def _right(row: Row) -> bool | None:
