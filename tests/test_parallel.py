@@ -30,9 +30,11 @@ def ended_from_outside(tell):
 
 
 def endless(path, tell):
+    whole = path.with_suffix(".tmp")
+    whole.write_text(str(os.getpid()))
+    whole.replace(path)
     while True:
         tell(None)
-        path.write_text(str(os.getpid()))
         time.sleep(0.01)
 
 
