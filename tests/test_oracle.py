@@ -200,3 +200,37 @@ def test_the_bank_of_nlvr_reaches_its_ceiling(split, wanted):
         right[job.dialect] += trace.status == "ok" and truth == label
     assert right["viper"] == wanted["viper"]
     assert right.get("visprog", 0) >= wanted.get("visprog", 0)
+
+
+@pytest.mark.parametrize(
+    "question, answer",
+    [
+        ("Is there a ring on the red square?", "yes"),
+        ("Is there a ring on top of the red square?", "no"),
+        ("Is there a red square on the ring?", "no"),
+        ("Is the red square near an object?", "yes"),
+        ("Is the ring near the blue square?", "no"),
+        ("Is the blue square near or on the red square?", "near"),
+        ("What is on the red square?", "ring"),
+        ("Is there a ring on the left?", None),
+        ("Is the ring on the square red?", None),
+        ("Is there a ring on the square near the wall?", None),
+    ],
+)
+def test_annotated_relations(question, answer):
+    relations = [
+        {"subject": "1", "name": "on", "object": "0"},
+        {"subject": "0", "name": "near", "object": "2"},
+    ]
+    scene = [{**t, "object_id": str(n)} for n, t in enumerate(SCENE)]
+    assert question_answer(scene, WHOLE, question, relations) == answer
+
+
+@pytest.mark.parametrize(
+    "question", ["Is there a ring on the square?", "Is there a ring above it?"]
+)
+def test_annotated_sides_change_nothing(question):
+    relations = [{"subject": "ring", "name": "to the left of", "object": "square"}]
+    assert question_answer(SCENE, WHOLE, question, relations) == question_answer(
+        SCENE, WHOLE, question
+    )

@@ -10,24 +10,34 @@ from collections.abc import Sequence
 from sdvp_core.base import wording
 from sdvp_core.base.ontology import attribute, holds
 from sdvp_core.base.sample import Box
+from sdvp_core.base.scene_annotated import Annotated, Relation
 from sdvp_core.base.scene_relations import (
     Scene,
     Thing,
     center_x,
     center_y,
     is_relational,
+    overlap,
     yes_or_no,
 )
 
 INWARD = 0.5  # px: a thing whose centre is the line along which a region was cut is outside
 
 
-def question_answer(objects: Sequence[Thing], region: Box, question: str) -> str | None:
+def question_answer(
+    objects: Sequence[Thing], region: Box, question: str, relations: Sequence[Relation] = ()
+) -> str | None:
     """The answer to a sub-question about a region (pixels, origin top-left), or None.
 
-    None where the question is not understood, or asks what the annotations do not tell.
+    None where the question is not understood, or asks what the annotations do not tell. Annotated
+    relations are tried before what boxes tell.
     """
     inside = things_inside(objects, region)
+    if relations:
+        it = thing_meant(objects, region)
+        answer = Annotated(objects, relations, region, inside, it).answer(question)
+        if answer is not None:
+            return answer
     things = [thing for thing in inside if not _is_frame(thing, inside)]
     answer = Scene(things, region).answer(question)
     return _simple(objects, inside, region, question) if answer is None else answer
@@ -49,7 +59,7 @@ def thing_meant(objects: Sequence[Thing], region: Box) -> Thing | None:
     """The object a crop shows ("it"): it overlaps the region best, or else is nearest to it."""
     return max(
         objects,
-        key=lambda thing: (_overlap(thing["box"], region), -_off(thing, region)),
+        key=lambda thing: (overlap(thing["box"], region), -_off(thing, region)),
         default=None,
     )
 
@@ -96,13 +106,3 @@ def _off(thing: Thing, region: Box) -> float:
     """Squared distance between the centres of a thing and a region."""
     x, y = (region[0] + region[2]) / 2, (region[1] + region[3]) / 2
     return (center_x(thing) - x) ** 2 + (center_y(thing) - y) ** 2
-
-
-def _overlap(box: Sequence[float], region: Box) -> float:
-    """Intersection over union."""
-    width = min(box[2], region[2]) - max(box[0], region[0])
-    height = min(box[3], region[3]) - max(box[1], region[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, region)]
-    return width * height / (sum(areas) - width * height)

@@ -234,5 +234,15 @@ def gap(one: Thing, other: Thing) -> float:
     return max(max(a[0], b[0]) - min(a[2], b[2]), max(a[1], b[1]) - min(a[3], b[3]))
 
 
+def overlap(box: Sequence[float], region: Sequence[float]) -> float:
+    """Intersection over union."""
+    width = min(box[2], region[2]) - max(box[0], region[0])
+    height = min(box[3], region[3]) - max(box[1], region[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, region)]
+    return width * height / (sum(areas) - width * height)
+
+
 def yes_or_no(truth: bool) -> str:
     return "yes" if truth else "no"

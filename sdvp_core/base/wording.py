@@ -112,22 +112,23 @@ def parse(question: str) -> SubQuestion | None:
     for kind, pattern in _PATTERNS:
         found = pattern.match(text)
         if found:
-            subject = _bare(found["subject"])
+            subject = bare(found["subject"])
             if kind == "count":
                 return SubQuestion("count", singular(subject))
             return SubQuestion(found["kind"] if kind == "query" else kind, subject)
     for pattern in (_IT_IS, _THE_IS_OR, _THE_IS_A, _THE_IS):
         found = pattern.match(text)
         if found:
-            return _is_or_choose(_bare(found["subject"]), found["value"])
+            return _is_or_choose(bare(found["subject"]), found["value"])
     return None
 
 
 def _is_or_choose(subject: str, value: str) -> SubQuestion:
     if " or " in value:
-        return SubQuestion("choose", subject, options=tuple(map(_bare, value.split(" or "))))
-    return SubQuestion("is", subject, _bare(value))
+        return SubQuestion("choose", subject, options=tuple(map(bare, value.split(" or "))))
+    return SubQuestion("is", subject, bare(value))
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
+    """A description without its article."""
     return re.sub(r"^(?:the|an?|this|that) (?=\S)", "", text.strip())

@@ -9,6 +9,7 @@ from typing import Any
 
 from sdvp_core.base.images import ImageStore
 from sdvp_core.base.ontology import holds
+from sdvp_core.base.scene_annotated import Relation
 from sdvp_core.base.scene_answer import question_answer, thing_meant, things_inside
 from sdvp_core.modules.call import Box, Call, Module, Output
 
@@ -20,7 +21,9 @@ def load(annotations: Iterable[Mapping[str, Any]]) -> dict[str, Module]:
 
     An image without annotations gives outputs with ``error`` set.
     """
-    scenes = {row["image_id"]: row["objects"] for row in annotations}
+    scenes = {
+        row["image_id"]: Scene(row["objects"], row.get("relations") or ()) for row in annotations
+    }
     return {
         name: Oracle(scenes, answer)
         for name, answer in (("locate", locate), ("vqa", vqa), ("match", match))
@@ -28,11 +31,19 @@ def load(annotations: Iterable[Mapping[str, Any]]) -> dict[str, Module]:
 
 
 @dataclass(frozen=True)
-class Oracle:
-    """One module; ``one`` answers a call from the objects of its image."""
+class Scene:
+    """What is annotated of one image."""
 
-    scenes: Mapping[str, Things]
-    one: Callable[[Things, Call], Output]
+    objects: Things
+    relations: Sequence[Relation]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """One module; ``one`` answers a call from the annotations of its image."""
+
+    scenes: Mapping[str, Scene]
+    one: Callable[[Scene, Call], Output]
 
     def answer(self, calls: Sequence[Call], images: ImageStore) -> list[Output]:
         """One output per call, in order; the images themselves are not looked at."""
@@ -44,24 +55,24 @@ class Oracle:
         return self.one(self.scenes[call.image_id], call)
 
 
-def locate(objects: Things, call: Call) -> Output:
+def locate(scene: Scene, call: Call) -> Output:
     """The objects a description is true of whose centre is inside the region, left to right."""
-    found = [t for t in things_inside(objects, call.region) if holds(t, call.texts[0])]
+    found = [t for t in things_inside(scene.objects, call.region) if holds(t, call.texts[0])]
     boxes = tuple(_clipped(thing["box"], call.region) for thing in found)
     return Output(boxes=boxes, scores=(1.0,) * len(boxes), confidence=float(bool(boxes)))
 
 
-def vqa(objects: Things, call: Call) -> Output:
+def vqa(scene: Scene, call: Call) -> Output:
     """The answer of scene_answer.py, or an output with ``error`` where it has none."""
-    answer = question_answer(objects, call.region, call.texts[0])
+    answer = question_answer(scene.objects, call.region, call.texts[0], scene.relations)
     if answer is None:
         return Output(error=f"oracle cannot answer: {call.texts[0]}")
     return Output(answer=answer, confidence=1.0)
 
 
-def match(objects: Things, call: Call) -> Output:
+def match(scene: Scene, call: Call) -> Output:
     """1.0 for each text that is true of the object the region shows, else 0.0."""
-    thing = thing_meant(objects, call.region)
+    thing = thing_meant(scene.objects, call.region)
     scores = tuple(float(thing is not None and holds(thing, text)) for text in call.texts)
     best = max(range(len(scores)), key=scores.__getitem__)
     return Output(answer=call.texts[best], scores=scores, confidence=scores[best])
