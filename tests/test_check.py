@@ -143,7 +143,7 @@ def test_real_nlvr_is_whole(checked, monkeypatch):
     entry = {"reader": "nlvr", "source": str(real("nlvr")), "bank": bank, "programs": "recorded"}
     code, lines, _ = checked(learned=True, scene="boxes", **entry)
     assert code == 0 and lines[0].endswith("989 records") and lines[1].endswith("990 records")
-    assert lines[2].startswith("present  images: 9414 of 9414")
+    assert lines[2].startswith("present  images: 11059 of 11059")
 
 
 def test_the_entries_of_the_page_on_data_are_ones_that_params_take():

@@ -235,7 +235,7 @@ def test_real_nlvr_splits_and_rows():
     questions = list(source.questions)
     count = Counter(q["split"] for q in questions)
     assert count["test"] == 990 * 6
-    assert count["train"] + count["distill"] + count["val"] == 989
+    assert count["train"] + count["distill"] // 6 + count["val"] == 989
     assert count["train"] == 165 + 165 + 167 and count["val"] == 163
     groups = Counter(q["group_id"] for q in questions if q["split"] == "test")
     assert len(groups) == 990 and set(groups.values()) == {6}
@@ -245,13 +245,13 @@ def test_real_nlvr_splits_and_rows():
     )  # fmt: skip
     assert kinds == {"tower": 712, "scatter": 278}
     things = Counter(row["image_id"].split("-")[0] for row in source.annotations)
-    assert things == {"dev": 497 * 6 + 329 + 163, "test": 990 * 6}
+    assert things == {"dev": 497 * 6 + 329 * 6 + 163, "test": 990 * 6}
 
 
 def test_real_nlvr_images_of_a_few_records():
-    source = nlvr.read(real("nlvr"), "nlvr", limits={"train": 5, "distill": 2, "val": 0, "test": 6})
+    source = nlvr.read(real("nlvr"), "nlvr", limits={"train": 5, "distill": 6, "val": 0, "test": 6})
     images = list(source.images)
-    assert len(images) == 5 * 6 + 2 + 6
+    assert len(images) == 5 * 6 + 6 + 6
     assert {(row["status"], row["width"], row["height"]) for row in images} == {("ok", 400, 100)}
 
 

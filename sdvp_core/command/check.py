@@ -40,8 +40,6 @@ COUNTS = {
     ("gqa", "testdev_balanced_questions.json"): 12_578,
     ("nlvr2", "train.json"): 86_373,
     ("nlvr2", "dev.json"): 6_982,
-    ("nlvr2", "test1.json"): 6_967,
-    ("nlvr", "train.json"): 12_409,
     ("nlvr", "dev.json"): 989,
     ("nlvr", "test.json"): 990,
 }

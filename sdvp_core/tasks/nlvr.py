@@ -6,8 +6,9 @@ boxes: the k-th permutation of ``itertools.permutations(range(3))``, the first b
 ``structured_rep`` (checked on the pixels).
 
 Rules of the splits: of dev's (and train's) records those of directories 0, 1, 2 are train, 3, 4
-distill, 5 val (the directory modulo 6), each one question on its order k = 0; every record of test
-is six questions, one an order, in one group. Splits are by record: orders show the same boxes.
+distill, 5 val (the directory modulo 6). Records of train and val are one question each, on order
+k = 0; those of distill and test six, one an order, in one group. Splits are by record: orders show
+the same boxes.
 """
 
 from collections.abc import Iterator
@@ -38,8 +39,8 @@ def read(
 ) -> TaskTables:
     """The three tables of an NLVR folder; ``seed`` and ``shares`` are not used (see the module).
 
-    Images and annotations hold all six orders of every train record (for a teacher), all six of
-    test, and the first of distill and val. ``semantic`` holds {"kind": "tower"} or "scatter".
+    Images and annotations hold all six orders of train (for a teacher), of distill and of test, and
+    the first of val. ``semantic`` holds {"kind": "tower"} or "scatter".
     ``UserError`` where neither dev nor train nor test is there.
     """
     source = Path(source)
@@ -117,7 +118,7 @@ def _image_id(part: str, record: dict[str, Any], order: int) -> str:
 
 def _asked(part: str, record: dict[str, Any], task: str) -> Iterator[dict[str, Any]]:
     split = _split(part, record)
-    for order in range(len(ORDERS) if split == "test" else 1):
+    for order in range(len(ORDERS) if split in ("distill", "test") else 1):
         image_id = _image_id(part, record, order)
         yield {
             "question_id": f"{task}:{image_id}",
@@ -139,7 +140,7 @@ def _pictures(
     groups = {row["group_id"] for row in questions()}
     for part, record in _records(source, parts):
         if f"{part}-{record['identifier']}" in groups:
-            every = _split(part, record) in ("train", "test")
+            every = _split(part, record) != "val"
             for order in range(len(ORDERS) if every else 1):
                 yield part, record, order
 
