@@ -85,6 +85,19 @@ def check(task: Annotated[str, typer.Argument(help="A task of params.yaml.")]) -
 
 
 @app.command()
+def score(
+    task: Annotated[str, typer.Argument(help="A task of params.yaml, prepared, with programs.")],
+    students: Annotated[str, typer.Option(help="A student set's folder, or oracle.")],
+    split: Annotated[str, typer.Option(help="distill, val or test.")] = "val",
+    data: Data = PREPARED,
+) -> None:
+    """Accuracy of TASK's programs over a student set, on a split to choose settings by."""
+    from sdvp_core.command.score import score as scored
+
+    typer.echo(scored(task, students, split, data))
+
+
+@app.command()
 def bank(
     out: Annotated[Path, typer.Argument(help="JSON lines: sentence, visprog, viper, model.")],
     task: Annotated[str, typer.Option(help="The task whose programs are exported.")],

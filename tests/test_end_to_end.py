@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sdvp_core.base.errors import UserError
 from sdvp_core.base.records import EXECUTIONS, STEPS, SUPERVISION
 from sdvp_core.base.tables import read_table
+from sdvp_core.command.score import score
 
 ROOT = Path(__file__).parent.parent
 FEW = {"steps": 4, "batch_size": 8, "samples": 60}
@@ -91,6 +93,15 @@ def test_perfect_modules_answer_what_the_world_asks(finished):
         d["ceiling"] for link in summary["links"].values() for d in link["dialects"].values()
     ]
     assert min(ceilings) == 1.0
+
+
+def test_a_split_is_scored_without_the_test(finished):
+    told = score("shapes_gqa", "oracle", "val", Path("data")).splitlines()
+    assert [line.split()[:2] for line in told] == [["viper", "all"], ["visprog", "all"]]
+    assert all(line.endswith("100.0 %") for line in told)
+    assert "100.0 %" not in score("shapes_gqa", "models/base", "val", Path("data"))
+    with pytest.raises(UserError, match="no programs for the split 'train'"):
+        score("shapes_gqa", "oracle", "train", Path("data"))
 
 
 def test_a_stranger_can_read_the_release(finished):
