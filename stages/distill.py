@@ -27,7 +27,7 @@ def main(name: str) -> None:
     checkpoint = cache_folder("distill", name)
     students, samples, found = distill(
         load_students(paths.students(link.after), device),
-        load_students(paths.students(link.after), device),
+        load_students(paths.students(link.after), device) if settings.self_distillation else {},
         rows,
         replay,
         images,

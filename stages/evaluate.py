@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sdvp_core.base.errors import UserError
+from sdvp_core.base.parallel import leave_a_core
 from sdvp_core.base.params import load_params
 from sdvp_core.base.runtime import cache_folder, log, run_stage
 from sdvp_core.base.tables import write_json
@@ -18,6 +19,7 @@ from stages import paths
 def main(name: str, task: Annotated[str | None, typer.Argument()] = None) -> None:
     from sdvp_core.evaluate.link import Evaluation, Places
 
+    leave_a_core()
     params = load_params()
     places = Places(paths.task, paths.students, paths.teacher)
     evaluation = Evaluation(params, places, cache_folder("evaluate"))

@@ -4,6 +4,7 @@ python -m stages.execute shapes_gqa
 """
 
 from sdvp_core.base.folder import TaskFolder
+from sdvp_core.base.parallel import leave_a_core
 from sdvp_core.base.params import load_params
 from sdvp_core.base.records import EXECUTIONS, STEPS
 from sdvp_core.base.runtime import (
@@ -28,6 +29,7 @@ def main(name: str) -> None:
     from sdvp_core.teacher.swap import load_modules
     from sdvp_core.teacher.swap import revision as teacher_revision
 
+    leave_a_core()
     params = load_params()
     link = params.link(name)
     task = TaskFolder(paths.task(link.task))

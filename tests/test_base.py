@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,6 +39,16 @@ def test_a_key_without_column_is_refused_and_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="answr"):
         write_table(tmp_path / "a.parquet", [{"question_id": "1", "answr": "x"}], QUESTIONS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_cleared_and_a_living_ones_is_not(tmp_path):
+    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True)
+    left = tmp_path / f".a.parquet.{dead.stdout.strip()}.tmp"
+    others = [tmp_path / f".a.parquet.{os.getppid()}.tmp", tmp_path / ".b.parquet.9.tmp"]
+    for path in (left, *others):
+        path.write_bytes(b"half")
+    write_table(tmp_path / "a.parquet", ROWS, QUESTIONS)
+    assert not left.exists() and all(path.exists() for path in others)
 
 
 @pytest.mark.parametrize("content", [b"no parquet at all", b""])

@@ -13,8 +13,8 @@ from PIL import Image
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.images import ImageStore
 from sdvp_core.base.sample import Sample
+from sdvp_core.distill import box_examples, examples, losses
 from sdvp_core.distill import fit as fit_module
-from sdvp_core.distill import losses
 from sdvp_core.distill.agreement import agreement
 from sdvp_core.distill.fit import FitSettings, distance, fit
 from sdvp_core.distill.replay import Order, keep
@@ -122,14 +122,97 @@ def test_giou_of_known_boxes():
     assert found[0] == pytest.approx(1.0) and found[1] == pytest.approx(-0.1 / 0.5, abs=1e-5)
 
 
+def test_a_guess_that_equals_its_target_leaves_the_slopes_finite():
+    logits = torch.tensor([[[0.3], [-2.0]]], requires_grad=True)
+    scores = logits.detach().sigmoid() * torch.tensor([[[1.0], [0.0]]])
+    places, none = torch.rand(1, 2, 4), torch.zeros(0).long()
+    loss = losses.boxes(
+        logits, places, scores, torch.ones(1, 1, 1), (none, none), torch.zeros(0, 4),
+        losses.BoxWeights(),
+    )  # fmt: skip
+    loss.backward()
+    assert loss.isfinite() and logits.grad.isfinite().all()
+
+
+def test_a_training_that_left_the_numbers_stops_and_says_so(students, images):
+    settings = FitSettings(**(vars(FAST) | {"lr": 1e30}))
+    with pytest.raises(UserError, match="lower its `lr`"):
+        fit(students["vqa"], _samples("vqa"), images, settings)
+
+
 def test_boxes_that_want_one_patch_get_two():
     points = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
-    centers = np.array([[0.3, 0.3], [0.3, 0.25], [0.8, 0.9]])
-    assert losses.nearest_patches(centers, points).tolist() == [0, 1, 3]
+    boxes = np.array([[0.3, 0.3, 0.1, 0.1], [0.3, 0.25, 0.1, 0.1], [0.8, 0.9, 0.1, 0.1]])
+    assert losses.nearest_patches(boxes, points).tolist() == [0, 1, 3]
     found = np.array([[0.9, 0.9, 0.1, 0.1], [0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 0.1, 0.1]])
     truth = np.array([[0.2, 0.2, 0.1, 0.1], [0.9, 0.9, 0.1, 0.1]])
     chosen = losses.hungarian_patches(found, truth, np.zeros((3, 2)), losses.BoxWeights())
     assert chosen.tolist() == [1, 0]
+
+
+def test_a_box_that_fills_the_view_leaves_the_middle_to_what_stands_there():
+    points = np.array([[0.2, 0.2], [0.5, 0.5], [0.8, 0.8]])
+    whole, item = [0.5, 0.5, 1.0, 1.0], [0.5, 0.5, 0.2, 0.2]
+    assert losses.nearest_patches(np.array([whole, item]), points).tolist() == [0, 1]
+    tall = [0.5, 0.5, 0.2, 1.0]  # fills one side only
+    assert losses.nearest_patches(np.array([tall]), points).tolist() == [1]
+
+
+def test_views_that_look_the_same_are_one_with_all_that_is_asked_of_them(students):
+    def painted(color):
+        image = Image.new("RGB", (100, 100), (200, 200, 200))
+        image.paste(color, (20, 20, 40, 40))
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue()
+
+    colors = {"a": PAINTS["red"], "b": PAINTS["red"], "c": PAINTS["blue"]}
+    images = ImageStore({"image_id": i, "bytes": painted(c)} for i, c in colors.items())
+    whole, box = (0.0, 0.0, 100.0, 100.0), (20.0, 20.0, 40.0, 40.0)
+
+    def asked(image_id, text, *boxes):
+        return Sample("locate", image_id, whole, (text,), boxes=boxes, scores=(0.9,) * len(boxes))
+
+    samples = [
+        *(asked("a", "red", box), asked("b", "square", box), asked("b", "red", box)),
+        *(asked("c", "red"), asked("c", "square", box)),
+    ]
+    recipe = examples.Recipe()
+    seen = box_examples.BoxExamples(students["locate"], samples, images, recipe)
+    assert len(seen) == 2
+    for scene, scores in zip(seen.scenes, ([[0.9, 0.9]], [[0.0, 0.9]]), strict=True):
+        assert len(scene.texts) == 2 and np.allclose(scene.scores, scores)
+        assert np.allclose(scene.boxes, [[0.3, 0.3, 0.2, 0.2]])
+
+
+@pytest.mark.parametrize(
+    ("mirror", "text", "changes"),
+    [
+        ("none", "circle", (False, False)),
+        ("sides", "circle", (True, False)),
+        ("all", "circle", (True, True)),
+        ("all", "circle on the left", (False, True)),
+        ("all", "circle above the square", (True, False)),
+        ("all", "top left circle", (False, False)),
+    ],
+)
+def test_a_view_is_mirrored_with_its_boxes_unless_a_text_names_a_side(mirror, text, changes):
+    pixels = np.zeros((100, 100, 3), dtype=np.uint8)
+    pixels[10:20, 30:60] = 255  # x 30 to 60, y 10 to 20
+    box = np.array([[0.45, 0.15, 0.3, 0.1]], dtype=np.float32)
+    scene = box_examples._Scene([0], box, np.ones((1, 1)), frozenset(text.split()))
+    places = set()
+    for drawn in np.ndindex(2, 2, 2):
+        seen, (found,) = box_examples._mirrored(pixels, scene, mirror, np.array(drawn) > 0)
+        x0, y0, x1, y1 = (round(100 * float(c)) for c in (
+            found[0] - found[2] / 2, found[1] - found[3] / 2,
+            found[0] + found[2] / 2, found[1] + found[3] / 2,
+        ))  # fmt: skip
+        assert (seen[y0:y1, x0:x1] == 255).all() and (seen == 255).sum() == 3 * 300
+        places.add((x0, y0, x1 - x0))
+    sides, heights = changes
+    assert len(places) == (1 + sides) * (1 + heights) * (1 + (sides and heights))
+    assert any(x0 != 30 for x0, _, _ in places) == sides
 
 
 def test_batches_are_shuffled_epochs_and_a_function_of_the_step():
@@ -162,7 +245,7 @@ def test_a_student_learns_its_samples(students, images, module):
 def test_killed_and_resumed_gives_the_weights_of_an_uninterrupted_run(
     images, tmp_path, monkeypatch, module, lora
 ):
-    settings = FitSettings(**(vars(FAST) | {"lora": lora, "flip": True, "shift": 0.1}))
+    settings = FitSettings(**(vars(FAST) | {"lora": lora, "mirror": "all", "shift": 0.1}))
 
     def run(folder):
         student = create_students(["what color is it"], NAMES, seed=1)[module]

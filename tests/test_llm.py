@@ -242,7 +242,7 @@ def test_a_fault_is_tried_again_and_nothing_after_success(serve, fault):
 @pytest.mark.parametrize("fault", MISBEHAVIOURS)
 def test_retries_are_finite_and_leave_a_row(serve, fault):
     server = serve([MISBEHAVIOURS[fault]])
-    (row,) = run(server, timeout_s=0.2 if fault in WORDLESS else 20.0)
+    (row,) = run(server, timeout_s=1.0 if fault in WORDLESS else 20.0)
     assert row["status"] == "missing" and row["program"] is None
     assert row["message"].startswith(f"The server at {server.url}")
     assert len(server.bodies) == 3

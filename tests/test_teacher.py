@@ -10,7 +10,7 @@ from PIL import Image
 
 from sdvp_core.base.compare import matched, overlap, same
 from sdvp_core.base.errors import UserError
-from sdvp_core.base.images import ImageStore
+from sdvp_core.base.images import ImageError, ImageStore
 from sdvp_core.base.params import Supervise
 from sdvp_core.base.params import Teacher as TeacherParams
 from sdvp_core.base.records import SUPERVISION
@@ -18,8 +18,8 @@ from sdvp_core.base.tables import write_table
 from sdvp_core.modules import oracle
 from sdvp_core.modules.call import Call
 from sdvp_core.tasks.shapes import scene
-from sdvp_core.teacher import accuracy, fit, learning, swap
-from sdvp_core.teacher.adapter import adapt, pointed, refers
+from sdvp_core.teacher import accuracy, fit, learning, sight, swap
+from sdvp_core.teacher.adapter import adapt, boxes_given, pointed, refers
 from sdvp_core.teacher.boxes import BoxConfig, BoxTeacher, Candidates, candidates
 from sdvp_core.teacher.examples import Examples, beside, own_questions
 from sdvp_core.teacher.label import _sure, label, to_samples
@@ -550,6 +550,45 @@ def test_the_teacher_stands_in_for_modules(teacher, world, tmp_path):
     assert len(fits.scores) == 2 and fits.answer in ("red object", "ring")
     (seen,) = modules["locate"].answer([Call("locate", "i0", whole, ("object",))], images)
     assert len(seen.boxes) == len(seen.scores)
+
+
+def test_an_image_is_looked_at_once_and_the_oldest_forgotten(teacher, world, monkeypatch):
+    images, _ = world
+    looked = []
+    find = teacher.find
+    monkeypatch.setattr(teacher, "find", lambda pictures: looked.append(1) or find(pictures))
+    monkeypatch.setattr(sight, "HELD", 2)
+    seen = sight.Sight(teacher)
+    assert seen.of("i0", images) is seen.of("i0", images) and len(looked) == 1
+    seen.of("i1", images), seen.of("i0", images), seen.of("i2", images)
+    assert len(looked) == 3
+    seen.of("i0", images), seen.of("i1", images)
+    assert len(looked) == 4  # i1 had been asked for longest ago
+    with pytest.raises(ImageError, match="gone"):
+        seen.of("gone", images)
+
+
+@pytest.mark.parametrize("strategy", ["name", "none"])
+def test_after_a_search_in_vain_the_teacher_looks_at_what_it_finds_by_the_name(
+    teacher, world, monkeypatch, strategy
+):
+    images, _ = world
+    whole, there = [0.0, 0.0, 100.0, 100.0], (10.0, 20.0, 40.5, 60.0)
+    monkeypatch.setattr(
+        teacher, "inside",
+        lambda seen, text, region, least=0.0: [(there, 0.9)] if text == "red object" else [],
+    )  # fmt: skip
+    for name, region in (("red object", there), ("blue object", tuple(whole))):
+        find = step(0, "locate", name, whole, [], image_id="i0")
+        query = step(1, "vqa", "What color is it?", whole, "red", (0,), image_id="i0")
+        settings = Supervise(adapter={"vqa": strategy})
+        row = list(label([[find, query]], teacher, images, settings))[1]
+        assert tuple(row["teacher_region"]) == (region if strategy == "name" else tuple(whole))
+
+
+def test_what_the_teacher_handed_on_counts_even_where_it_was_nothing():
+    step_row = step(0, "locate", "circle", [0, 0, 100, 100], [[1, 1, 9, 9]], handed=[])
+    assert boxes_given(step_row) == []
 
 
 def test_held_out_measures_name_their_size(teacher, world):

@@ -59,6 +59,16 @@ def side_by_side(
     return {name: results[name] for name in jobs}
 
 
+def leave_a_core() -> None:
+    """Give torch one thread less than there are cores, for programs that run beside the forwards.
+
+    On two cores the executor answers a fifth more programs a second with one thread than with two.
+    """
+    import torch
+
+    torch.set_num_threads(max(1, _cores() - 1))
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

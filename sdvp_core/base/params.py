@@ -118,6 +118,9 @@ class Distill(Section):
     lora: Count | None = None  # rank; null trains all weights
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     control: Literal["none", "shuffled", "oracle"] = "none"  # targets permuted, or true ones
+    # How views of `locate` are seen at random: left to right, or upside down and turned too, which
+    # suits pictures that have no up. Never where a text asked of them names such a side.
+    mirror: Literal["none", "sides", "all"] = "sides"
     vqa: Schedule
     locate: Schedule
     match: Schedule

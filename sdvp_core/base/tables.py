@@ -33,6 +33,7 @@ class TableWriter:
     def __enter__(self) -> "TableWriter":
         with disk_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            _clear_dead(self._path)
             self._file = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
         return self
 
@@ -181,6 +182,24 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON with sorted keys, written atomically."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _clear_dead(path: Path) -> None:
+    """Delete what processes that were killed left half-written beside a file."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        pid = left.name.split(".")[-2]
+        if pid.isdigit() and not _alive(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
 
 
 def _to_arrow(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:

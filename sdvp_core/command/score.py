@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.folder import TaskFolder
+from sdvp_core.base.parallel import leave_a_core
 from sdvp_core.base.params import load_params
 from sdvp_core.base.runtime import pick_device
 from sdvp_core.evaluate.predict import AskedTask, kinds, run_programs
@@ -19,6 +20,7 @@ def score(name: str, students: str, split: str, data: Path) -> str:
     ``students`` is a folder, or `oracle` for perfect modules. Raises ``UserError`` where the split
     has no program.
     """
+    leave_a_core()
     params = load_params()
     scene = params.task(name).scene
     task = AskedTask.load(name, TaskFolder(data / name), scene, params.generate.dialects, split)

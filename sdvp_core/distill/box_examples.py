@@ -1,5 +1,6 @@
 """Samples of `locate` as arrays: views of images, and what is to be found in them."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from sdvp_core.distill import losses
 from sdvp_core.distill.examples import Pixels, Recipe, Texts
 from sdvp_core.modules.view import GREY, View, iou
 
+# Of a view in a mirror these words are not true any more.
+SIDES = {"left", "right", "leftmost", "rightmost"}
+HEIGHTS = {"above", "below", "top", "bottom", "under", "over", "upper", "lower", "base"}
 CUT = 0.5  # boxes of which less than this is inside a view are neither found nor missed there
 
 
@@ -23,10 +27,24 @@ class _Scene:
     texts: list[int]
     boxes: np.ndarray
     scores: np.ndarray
+    words: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One text asked of a view: its boxes (N, 4) as centre and size, and their scores."""
+
+    text: str
+    boxes: np.ndarray
+    scores: tuple[float, ...]
 
 
 class BoxExamples:
-    """Samples of `locate`, gathered by view: one forward pass serves all texts asked of it."""
+    """Samples of `locate`, gathered by view: one forward pass serves all texts asked of it.
+
+    Views that look the same, pixel for pixel, are one: a picture that comes a hundred times (as
+    NLVR's towers do) would drown those that come once.
+    """
 
     def __init__(self, student: Any, samples: Sequence[Sample], images: ImageStore, recipe: Recipe):
         self.recipe = recipe
@@ -36,14 +54,21 @@ class BoxExamples:
         groups: dict[tuple, list[Sample]] = {}
         for sample in samples:
             groups.setdefault((sample.image_id, sample.region), []).append(sample)
-        places, self.scenes = [], []
+
+        def draw(place: tuple[str, View]) -> np.ndarray:
+            return place[1].pixels(images.get(place[0]), student.side)
+
+        places: dict[bytes, tuple[str, View]] = {}
+        seen: dict[bytes, dict[str, _Asked]] = {}
         for (image_id, region), asked in groups.items():
             for view in student.views(region, images.size(image_id)):
-                places.append((image_id, view))
-                self.scenes.append(_scene(view, asked, self.texts.place))
-        self.pixels = Pixels(
-            places, lambda p: p[1].pixels(images.get(p[0]), student.side), student.side
-        )
+                look = hashlib.sha256(draw((image_id, view))).digest()
+                places.setdefault(look, (image_id, view))
+                here = seen.setdefault(look, {})
+                for sample in asked:
+                    here.setdefault(sample.texts[0], _asked(view, sample))
+        self.scenes = [_scene(list(here.values()), self.texts.place) for here in seen.values()]
+        self.pixels = Pixels(list(places.values()), draw, student.side)
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -52,8 +77,8 @@ class BoxExamples:
         scenes = [self.scenes[row] for row in rows]
         pixels = self.pixels[rows]
         boxes = [scene.boxes for scene in scenes]
-        if self.recipe.flip or self.recipe.shift:
-            pixels, boxes = _moved(pixels, boxes, self.recipe, noise)
+        if self.recipe.mirror != "none" or self.recipe.shift:
+            pixels, boxes = _moved(pixels, scenes, self.recipe, noise)
         used = list(dict.fromkeys(text for scene in scenes for text in scene.texts))
         column = {text: index for index, text in enumerate(used)}
         width = max(len(scene.texts) for scene in scenes)
@@ -110,7 +135,7 @@ class BoxExamples:
         self, boxes: np.ndarray, table: np.ndarray, logits: torch.Tensor, found: torch.Tensor
     ) -> np.ndarray:
         if self.recipe.assignment == "nearest":
-            return losses.nearest_patches(boxes[:, :2], self.points)
+            return losses.nearest_patches(boxes, self.points)
         chances = logits.detach().sigmoid().cpu().numpy()[:, : table.shape[1]] @ table.T
         chances = chances / np.maximum(table.sum(axis=1), 1e-9)
         places = found.detach().float().cpu().numpy()
@@ -122,28 +147,37 @@ def _points(student: Any) -> np.ndarray:
     return student.model.box_bias.sigmoid()[:, :2].cpu().numpy()
 
 
-def _scene(view: View, asked: Sequence[Sample], place: dict[str, int]) -> _Scene:
+def _asked(view: View, sample: Sample) -> _Asked:
+    """A sample as far as it is about a view."""
+    pairs = zip(sample.boxes, sample.scores, strict=True)
+    here = [(b, score) for box, score in pairs if (b := _inside(view, box)) is not None]
+    boxes = view.from_image([tuple(box) for box, _ in here]).astype(np.float32)
+    return _Asked(sample.texts[0], boxes, tuple(score for _, score in here))
+
+
+def _scene(asked: Sequence[_Asked], place: dict[str, int]) -> _Scene:
     """The targets of one view. Boxes of different texts that are the same thing become one."""
-    rows: dict[int, dict[int, float]] = {}
     boxes: list[np.ndarray] = []
-    pairs = [(s, box, score) for s in asked for box, score in zip(s.boxes, s.scores, strict=True)]
-    texts = list(dict.fromkeys(place[s.texts[0]] for s in asked))
-    for sample, box, score in sorted(pairs, key=lambda pair: -pair[2]):
-        inside = _inside(view, box)
-        if inside is None:
-            continue
-        same = _same(boxes, inside)
+    rows: list[np.ndarray] = []
+    pairs = [
+        (column, box, score)
+        for column, one in enumerate(asked)
+        for box, score in zip(one.boxes, one.scores, strict=True)
+    ]
+    for column, box, score in sorted(pairs, key=lambda pair: -pair[2]):
+        same = _same(boxes, box)
         if same is None:
             same = len(boxes)
-            boxes.append(inside)
-        column = texts.index(place[sample.texts[0]])
-        row = rows.setdefault(same, {})
-        row[column] = max(score, row.get(column, 0.0))
-    scores = np.zeros((len(boxes), len(texts)), dtype=np.float32)
-    for line, row in rows.items():
-        scores[line, list(row)] = list(row.values())
-    placed = view.from_image([tuple(box) for box in boxes]).astype(np.float32)
-    return _Scene(texts, placed, scores)
+            boxes.append(box)
+            rows.append(np.zeros(len(asked), dtype=np.float32))
+        rows[same][column] = max(score, rows[same][column])
+    words = frozenset(word for one in asked for word in one.text.lower().split())
+    return _Scene(
+        [place[one.text] for one in asked],
+        np.array(boxes, dtype=np.float32).reshape(-1, 4),
+        np.array(rows, dtype=np.float32).reshape(-1, len(asked)),
+        words,
+    )
 
 
 def _inside(view: View, box: Any) -> np.ndarray | None:
@@ -160,26 +194,45 @@ def _inside(view: View, box: Any) -> np.ndarray | None:
 def _same(boxes: list[np.ndarray], box: np.ndarray, limit: float = 0.7) -> int | None:
     if not boxes:
         return None
-    overlap = iou(np.stack(boxes), box[None])[:, 0]
+    overlap = iou(_corners(np.stack(boxes)), _corners(box[None]))[:, 0]
     return int(overlap.argmax()) if overlap.max() > limit else None
 
 
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+
+
 def _moved(
-    pixels: np.ndarray, boxes: list[np.ndarray], recipe: Recipe, noise: np.random.Generator
+    pixels: np.ndarray, scenes: Sequence[_Scene], recipe: Recipe, noise: np.random.Generator
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Views mirrored and shifted at random, with their boxes, which stay inside."""
     moved, places = pixels.copy(), []
-    for row, found in enumerate(boxes):
-        found = found.copy()
-        if recipe.flip and noise.random() < 0.5:
-            moved[row] = moved[row][:, ::-1]
-            found[:, 0] = 1 - found[:, 0]
+    for row, scene in enumerate(scenes):
+        moved[row], found = _mirrored(moved[row], scene, recipe.mirror, noise.random(3) < 0.5)
         by = [_step(found, axis, recipe.shift, noise) for axis in (0, 1)]
         x, y = (round(step * pixels.shape[1]) for step in by)
         moved[row] = _shifted(moved[row], x, y)
         found[:, :2] += np.array([x, y], dtype=np.float32) / pixels.shape[1]
         places.append(found)
     return moved, places
+
+
+def _mirrored(
+    pixels: np.ndarray, scene: _Scene, mirror: str, drawn: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """One view and its boxes; ``drawn``: whether left and right, up and down, and the two axes
+    change places."""
+    boxes = scene.boxes.copy()
+    sides = mirror != "none" and not scene.words & SIDES
+    heights = mirror == "all" and not scene.words & HEIGHTS
+    if sides and drawn[0]:
+        pixels, boxes[:, 0] = pixels[:, ::-1], 1 - boxes[:, 0]
+    if heights and drawn[1]:
+        pixels, boxes[:, 1] = pixels[::-1], 1 - boxes[:, 1]
+    if sides and heights and drawn[2]:
+        pixels, boxes = pixels.transpose(1, 0, 2), boxes[:, [1, 0, 3, 2]]
+    return pixels, boxes
 
 
 def _step(boxes: np.ndarray, axis: int, most: float, noise: np.random.Generator) -> float:

@@ -26,7 +26,7 @@ class Recipe:
     alpha: float = 0.5
     temperature: float = 2.0
     assignment: str = "nearest"
-    flip: bool = False  # mirror views left to right at random (locate)
+    mirror: str = "none"  # see views in a mirror at random: none, sides, all (locate)
     shift: float = 0.0  # share of a view's side: move views by up to so much at random (locate)
     weights: losses.BoxWeights = field(default_factory=losses.BoxWeights)
 

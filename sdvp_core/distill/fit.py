@@ -1,6 +1,7 @@
 """Training of one student on samples: by `pretrain` on ground truth, by `distill` on targets."""
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -49,7 +50,7 @@ class FitSettings:
     precision: str = "auto"  # auto, bf16, fp32
     accumulate: int = 1  # forward passes a step: the batch is cut into so many parts
     assignment: str = "nearest"  # of boxes to patches: nearest, hungarian
-    flip: bool = False
+    mirror: str = "none"  # views of `locate`: none, sides, all
     shift: float = 0.0
     eval_every: int = 0
     patience: int = 0
@@ -57,7 +58,7 @@ class FitSettings:
     seed: int = 0
 
     def recipe(self) -> Recipe:
-        return Recipe(self.alpha, self.temperature, self.assignment, self.flip, self.shift)
+        return Recipe(self.alpha, self.temperature, self.assignment, self.mirror, self.shift)
 
 
 def fit(
@@ -154,6 +155,11 @@ class _Run:
             for rows in np.array_split(self.order[self.step], self.settings.accumulate)
         )
         kept = self._backward_kept(noise) if self.earlier is not None else 0.0
+        if not math.isfinite(loss + kept):
+            raise UserError(
+                f"The training of `{self.student.module}` left the numbers at step {self.step}: "
+                "lower its `lr` in params.yaml and run the same command again."
+            )
         torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -33,9 +33,10 @@ def distill(
 ) -> tuple[dict[str, Any], dict[str, list[Sample]], dict[str, Any]]:
     """Train ``students`` on the kept rows of a supervision table, all modules at once on a CPU.
 
-    ``frozen`` are the same students once more, unchanged; ``replay`` the inputs of pre-training and
-    of earlier links. Metrics are written to ``live`` by DVCLive. Returns the students, the samples
-    each learnt and what was measured. Raises ``UserError`` where no row was kept.
+    ``frozen`` are the same students once more, unchanged (none where self-distillation is off);
+    ``replay`` the inputs of pre-training and of earlier links. Metrics are written to ``live`` by
+    DVCLive. Returns the students, the samples each learnt and what was measured. Raises
+    ``UserError`` where no row was kept.
     """
     from dvclive import Live
 
@@ -94,7 +95,7 @@ def fit_settings(settings: Distill, module: str, seed: int) -> FitSettings:
         self_distillation=settings.self_distillation,
         lora=settings.lora,
         optimizer=settings.optimizer,
-        # Not mirrored: a target may be of something "to the left of" another.
+        mirror=settings.mirror if module == "locate" else "none",
         shift=0.06 if module == "locate" else 0.0,
         eval_every=max(1, schedule.steps // 5),
         seed=seed,

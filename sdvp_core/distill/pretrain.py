@@ -99,7 +99,7 @@ def _easy(sample: Sample, sizes: Mapping[str, tuple[int, int]]) -> bool:
 
 def _schedule(section: Any, steps: int, module: str, seed: int) -> FitSettings:
     """The settings of `fit` for ground truth: hard targets only."""
-    moved = {"flip": True, "shift": 0.03} if module == "locate" else {}
+    moved = {"mirror": "sides", "shift": 0.03} if module == "locate" else {}
     return FitSettings(
         steps=steps, batch_size=section.batch_size, lr=section.lr, alpha=1.0, seed=seed, **moved
     )

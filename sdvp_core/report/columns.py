@@ -22,7 +22,8 @@ MEANINGS = {
     "adapter": "How the step was put to the teacher: none, name, lineage or box.",
     "pointer": "The words that tell the teacher which thing is meant, or null.",
     "teacher_text": "What the teacher was asked.",
-    "teacher_region": "What the teacher saw, in the coordinates of `region`.",
+    "teacher_region": "What the teacher saw, in the coordinates of `region`: where a search for "
+    "`pointer` had found nothing, what the teacher itself found by that name.",
     "target_answer": "The teacher's answer: the hard label.",
     "target_topk": "The teacher's likeliest answers with their probabilities: the soft label.",
     "target_boxes": "The teacher's boxes, in the coordinates of `region`, with their scores.",
@@ -31,7 +32,8 @@ MEANINGS = {
     "kept": "Whether the step was trained on.",
     "drop_reason": "Why it was not, or null.",
     "oracle_answer": "JSON in the form of `output`: the answer by the source's annotations, or "
-    "null where they say nothing.",
+    "null where they say nothing. It is about the step as the module got it, without `pointer`: a "
+    "target about the thing named there can rightly differ.",
     "module_revision": "Content hash of the student set that gave `output`.",
     "teacher_revision": "Content hash of the teacher.",
 }

@@ -160,6 +160,7 @@ def _target_table(by_link: Mapping[str, Mapping[str, Mapping[str, Row]]]) -> Tab
         "Targets against the oracle. none: the crop as it is; name: the thing's name in the "
         "question; lineage: a referring expression; box: the region drawn on the whole image. "
         "A module with a word in place of a number is asked the same under every strategy. "
-        "Ambiguous: the region shows two things or more. Thing meant: those of them on something "
-        "that was found by a name, held against what is true of the thing of that name.",
+        "Ambiguous: the region shows two things or more; the oracle takes for it what fills it "
+        "best. Thing meant: those of them on something that was found by a name, held against "
+        "what is true of the thing of that name.",
     )

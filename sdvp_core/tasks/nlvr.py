@@ -5,7 +5,7 @@ for test; train is used as dev is where it is there. k = 0..5 are the six orders
 boxes: the k-th permutation of ``itertools.permutations(range(3))``, the first being the order of
 ``structured_rep`` (checked on the pixels).
 
-Rules of the splits: of dev's (and train's) records those of directories 0, 1, 2 are train, 3, 4
+Rules of the splits: of dev's (and train's) records those of directories 0, 1 are train, 2, 3, 4
 distill, 5 val (the directory modulo 6). Records of train and val are one question each, on order
 k = 0; those of distill and test six, one an order, in one group. Splits are by record: orders show
 the same boxes.
@@ -24,7 +24,7 @@ from sdvp_core.tasks.source import TaskTables, limited, need
 
 ORDERS = tuple(permutations(range(3)))
 BOX_STEP, BOX_SIDE = 150, 100  # px: box b of an image starts at x = 150 b
-_SPLITS = ("train", "train", "train", "distill", "distill", "val")
+_SPLITS = ("train", "train", "distill", "distill", "distill", "val")
 _COLORS = {"black": "black", "yellow": "yellow", "#0099ff": "blue"}
 _SIZES = {10: "small", 20: "medium", 30: "big"}  # px
 _ANSWERS = {"true", "false"}

@@ -37,7 +37,8 @@ class TeacherInput:
     ``adapter`` is the strategy that was used in the end, ``pointer`` the words that say which thing
     is meant. ``questions`` has one entry for vqa and locate, and for match one entry an option:
     the questions that must all be answered yes. ``region`` is what the teacher looks at, ``drawn``
-    what is outlined in it (pixels of the image).
+    what is outlined in it (pixels of the image). ``searched``: nothing was found by that name
+    where the region was searched, so that the name alone says what is meant.
     """
 
     adapter: str
@@ -45,6 +46,7 @@ class TeacherInput:
     questions: tuple[tuple[str, ...], ...]
     region: Box
     drawn: Box | None = None
+    searched: bool = False
 
     @property
     def text(self) -> str:
@@ -77,7 +79,8 @@ def adapt(
     if strategy == "box":
         return TeacherInput("box", None, _asked(step, None), whole, region)
     if strategy == "name":
-        return TeacherInput("name", pointer, _asked(step, pointer), region)
+        vain = not boxes_given(finder)
+        return TeacherInput("name", pointer, _asked(step, pointer), region, searched=vain)
     expression = referring(finder, steps)
     return TeacherInput("lineage", expression, _asked(step, expression), whole)
 
@@ -107,7 +110,7 @@ def found_by(step: Step, steps: Mapping[int, Step]) -> Step | None:
 def boxes_given(step: Step) -> list[Sequence[float]]:
     """The boxes a locate step gave the program: the student's, or those handed over for them."""
     arguments = json.loads(step["arguments"] or "{}")
-    return arguments.get("handed") or json.loads(step["output"] or "[]")
+    return arguments["handed"] if "handed" in arguments else json.loads(step["output"] or "[]")
 
 
 def referring(finder: Step, steps: Mapping[int, Step], depth: int = 1) -> str:

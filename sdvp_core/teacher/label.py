@@ -4,8 +4,8 @@ A row whose target is not kept stays in the table with its reason.
 """
 
 import json
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -18,8 +18,8 @@ from sdvp_core.base.records import SUPERVISION, to_json
 from sdvp_core.base.sample import Box, Sample
 from sdvp_core.modules.call import Call, Module, call_of
 from sdvp_core.teacher.adapter import TeacherInput, adapt, refers
-from sdvp_core.teacher.boxes import Candidates
 from sdvp_core.teacher.model import PRESENT, Teacher
+from sdvp_core.teacher.sight import Sight
 from sdvp_core.teacher.views import view
 
 Row = dict[str, Any]
@@ -27,7 +27,6 @@ TOP = 5  # answers of the soft target
 FAINT = 0.05  # score from which a box makes a detection target less certain
 THERE = 0.3  # probability of a centre from which something is taken to stand in a region
 LABELLED_TOGETHER = 256  # traces
-_IMAGES = 2048  # whose candidate boxes are kept
 
 
 def label(
@@ -97,12 +96,11 @@ class _Labeller:
         self._columns = {answer: i for i, answer in enumerate(teacher.answer_words)}
         known = self._columns if answers is None else set(answers)
         self._known = np.array([answer in known for answer in teacher.answer_words], bool)
-        self._seen: OrderedDict[str, Candidates] = OrderedDict()
+        self._sight = Sight(teacher)
 
     def rows(self, traces: Sequence[Sequence[Row]]) -> list[Row]:
         rows = [self._begun(step, trace) for trace in traces for step in trace]
-        open_rows = [(row, given) for row, given in rows if given is not None]
-        self._find({row["image_id"] for row, _ in open_rows})
+        open_rows = [(r, self._grounded(r, given)) for r, given in rows if given is not None]
         scores = self._ask([(r, g) for r, g in open_rows if r["module"] == "vqa"], "answer")
         sure = self._ask([(r, g) for r, g in open_rows if r["module"] == "match"], "truths")
         for row, given in open_rows:
@@ -152,14 +150,19 @@ class _Labeller:
             return "the image cannot be read"
         return None
 
-    def _find(self, image_ids: Collection[str]) -> None:
-        new = sorted(image_ids - self._seen.keys())
-        if self._teacher.detector is None or not new:
-            return
-        found = self._teacher.find([self._images.get(image_id) for image_id in new])
-        self._seen.update(zip(new, found, strict=True))
-        while len(self._seen) > max(_IMAGES, len(image_ids)):
-            self._seen.popitem(last=False)
+    def _grounded(self, row: Row, given: TeacherInput) -> TeacherInput:
+        """After a search in vain a name is all that points: the teacher finds the thing itself."""
+        if not given.searched or self._teacher.detector is None:
+            return given
+        found = self._inside(row, given.pointer, PRESENT)
+        if not found:
+            return given
+        row["teacher_region"] = [round(c, 2) for c in found[0][0]]
+        return replace(given, region=tuple(row["teacher_region"]))
+
+    def _inside(self, row: Row, description: str, least: float) -> list[tuple[Box, float]]:
+        seen = self._sight.of(row["image_id"], self._images)
+        return self._teacher.inside(seen, description, call_of(row).region, least)
 
     def _ask(self, rows: Sequence[tuple[Row, TeacherInput]], how: str) -> dict[tuple, Any]:
         """What the teacher's `answer` or `truths` says to every question of some rows."""
@@ -207,8 +210,7 @@ class _Labeller:
         row["agree"] = same("match", json.loads(row["output"]), true)
 
     def _locate(self, row: Row) -> None:
-        seen = self._seen[row["image_id"]]
-        found = self._teacher.inside(seen, row["text"], call_of(row).region, FAINT)
+        found = self._inside(row, row["text"], FAINT)
         boxes = [(box, score) for box, score in found if score >= PRESENT]
         row["target_boxes"] = [
             {"box": [round(c, 2) for c in box], "score": round(score, 4)} for box, score in boxes
@@ -236,9 +238,9 @@ class _Labeller:
         return (x1 - x0) * (y1 - y0) < 0.5 * width * height
 
     def _something(self, row: Row) -> bool:
-        seen = self._seen.get(row["image_id"])
-        if seen is None:
+        if self._teacher.detector is None:
             return True
+        seen = self._sight.of(row["image_id"], self._images)
         region = call_of(row).region
         return any(
             centre >= THERE and _middle_in(box, region)

@@ -14,13 +14,15 @@ from sdvp_core.base.images import ImageError, ImageStore
 from sdvp_core.base.wording import verify
 from sdvp_core.modules.call import Call, Module, Output
 from sdvp_core.teacher.model import Teacher, load
+from sdvp_core.teacher.sight import Sight
 from sdvp_core.teacher.views import view
 
 
 def load_modules(folder: Path | str, device: str = "cpu") -> dict[str, Module]:
     """The teacher of a folder behind the names locate, vqa and match."""
     teacher = load(folder, device)
-    return {name: TeacherModule(teacher, name) for name in ("locate", "vqa", "match")}
+    sight = Sight(teacher)
+    return {name: TeacherModule(teacher, name, sight) for name in ("locate", "vqa", "match")}
 
 
 def revision(folder: Path | str) -> str:
@@ -34,6 +36,7 @@ class TeacherModule:
 
     teacher: Teacher
     module: str
+    sight: Sight
 
     def answer(self, calls: Sequence[Call], images: ImageStore) -> list[Output]:
         """One output per call, in order; what it cannot answer has ``error`` set."""
@@ -88,12 +91,10 @@ class TeacherModule:
         return outputs
 
     def _located(self, calls: Sequence[Call], images: ImageStore) -> list[Output]:
-        ids = list(dict.fromkeys(call.image_id for call in calls))
-        found = self.teacher.find([images.get(image_id) for image_id in ids])
-        seen = dict(zip(ids, found, strict=True))
         outputs = []
         for call in calls:
-            boxes = self.teacher.inside(seen[call.image_id], call.texts[0], call.region)
+            seen = self.sight.of(call.image_id, images)
+            boxes = self.teacher.inside(seen, call.texts[0], call.region)
             scores = tuple(round(score, 4) for _, score in boxes)
             outputs.append(
                 Output(
