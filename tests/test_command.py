@@ -92,6 +92,24 @@ def test_other_forms_of_annotations_are_read(folder):
     assert [f["answer"] for f in found] == [1, 1]
 
 
+def test_rows_may_annotate_one_image_each_in_its_own_way(folder):
+    row = {"dialect": "visprog", "program": COUNT, "image": "a.png"}
+    told = [[SQUARE], None, [], [SQUARE, SQUARE | {"box": [50, 50, 70, 70]}], [SQUARE]]
+    found = _run(folder, [row | {"id": n, "annotations": a} for n, a in enumerate(told)])
+    assert [(f["status"], f["answer"]) for f in found] == [
+        ("ok", 1), ("module_error", None), ("ok", 0), ("ok", 2), ("ok", 1),
+    ]  # fmt: skip
+    assert {step["image"] for f in found for step in f["steps"]} == {"a.png"}
+
+
+@pytest.mark.parametrize("told", ["oops", 3, [{"name": "square", "bbox": [1, 2, 3, 4]}], {"b": 1}])
+def test_annotations_of_another_form_are_a_fault_of_their_row(folder, told):
+    row = {"dialect": "visprog", "program": COUNT, "image": "a.png"}
+    bad, good = _run(folder, [row | {"annotations": told}, row | {"annotations": [SQUARE]}])
+    assert bad["status"] == "invalid_row" and "annotations" in bad["error"]
+    assert good["answer"] == 1
+
+
 def test_the_nlvr_bank_on_real_images(tmp_path):
     if not (SHARED / "nlvr").is_dir():
         pytest.skip(f"the NLVR files are not at {SHARED}")
@@ -129,6 +147,10 @@ def test_explain_writes_a_trace_and_escapes_what_it_shows(folder):
     assert "<script>alert" not in out.read_text() and "What" in out.read_text()
     direct = explain_question(folder / "a.png", "What's it?", "stub", None, None, out)
     assert "vqa" in direct
+    lines = explain_question(folder / "a.png", "What is\nit?", "stub", None, None, out)
+    assert "program_error" not in lines
+    with pytest.raises(UserError, match="annotations"):
+        explain_question(folder / "a.png", "What is it?", "oracle", None, None, out)
 
 
 def test_an_image_that_will_not_decode_is_one_sentence(folder):

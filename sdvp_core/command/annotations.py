@@ -11,13 +11,17 @@ def annotation_rows(row: Row, names: tuple[str, ...]) -> list[Row]:
     ``annotations`` may be: a list of objects (``name``, ``attributes``, ``box`` x0 y0 x1 y1 in
     pixels) of the one image; NLVR's ``structured_rep`` (a list of boxes, each a list of items); a
     GQA scene graph (``{"objects": {id: {name, x, y, w, h, attributes}}}``); or a mapping from image
-    name to one of these. Without it, or where it has another form, the image has no objects.
+    name to one of these. An image without annotations has no row, one with an empty list no
+    objects. Raises ``ValueError`` where they have another form.
     """
     given = row.get("annotations")
+    if given is None:
+        return []
     by_name = given if isinstance(given, dict) and set(given) <= set(names) else {names[0]: given}
     return [
-        {"image_id": name, "objects": _objects(by_name.get(name)), "relations": []}
+        {"image_id": name, "objects": _objects(by_name[name]), "relations": []}
         for name in names
+        if name in by_name
     ]
 
 
@@ -29,9 +33,12 @@ def _objects(given: Any) -> list[Row]:
             from sdvp_core.tasks.nlvr import objects
 
             return objects(given)
-        return [_plain(number, thing) for number, thing in enumerate(given or [])]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return []
+        return [_plain(number, thing) for number, thing in enumerate(given)]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ValueError(
+            "annotations have another form than a list of objects (name, attributes, box), a GQA "
+            "scene graph, or NLVR's structured_rep"
+        ) from error
 
 
 def _plain(number: int, thing: Row) -> Row:

@@ -20,11 +20,14 @@ def explain_question(
 ) -> str:
     """Run the program and write the trace to ``out``; returns what the terminal shows.
 
-    Raises ``UserError`` for an image that will not decode and for a program file that is missing.
+    Raises ``UserError`` for an image that will not decode, for a program file that is missing and
+    for the students `oracle`, which would have no annotations to answer from.
     Without a program, the VQA module is asked the question about the whole image.
     """
     from sdvp_core.report.gallery import trace_html
 
+    if students == "oracle":
+        raise UserError("`oracle` answers from annotations: give them in a row of `run`.")
     images = ImageStore([{"image_id": image.name, "path": str(image)}])
     try:
         picture = images.get(image.name)
@@ -44,7 +47,7 @@ def explain_question(
 
 def _program(question: str, file: Path | None) -> str:
     if file is None:
-        asked = question.replace("\\", " ").replace("'", "\\'")
+        asked = " ".join(question.replace("\\", " ").split()).replace("'", "\\'")
         return f"ANSWER0=VQA(image=IMAGE,question='{asked}')\nFINAL_RESULT=RESULT(var=ANSWER0)\n"
     try:
         return file.read_text(encoding="utf-8")

@@ -33,16 +33,22 @@ def run_file(
     rows = list(_read(file))
     faults = [_fault(row) for row in rows]
     good = [row for row, fault in zip(rows, faults, strict=True) if fault is None]
-    images = ImageStore(
-        {"image_id": name, "path": str(folder / name)} for row in good for name in _names(row)
-    )
-    annotations = [a for row in good for a in annotation_rows(row, _names(row))]
+    ids, annotations = _told_apart(good)
+    names = {
+        image_id: name
+        for row, mine in zip(good, ids, strict=True)
+        for image_id, name in zip(mine, _names(row), strict=True)
+    }
+    images = ImageStore({"image_id": i, "path": str(folder / name)} for i, name in names.items())
     modules = load_modules(students, annotations, device)
-    jobs = [_job(number, row, images) for number, row in enumerate(good)]
+    jobs = [
+        Job(str(number), row["dialect"], row["program"], mine, scene_of(images, mine))
+        for number, (row, mine) in enumerate(zip(good, ids, strict=True))
+    ]
     traces = execute(jobs, modules, images, held=held)
     shown = progress(traces, "programs", len(jobs))
     lines = [
-        _result(row, next(shown)) if fault is None else _faulty(row, fault)
+        _result(row, next(shown), names) if fault is None else _faulty(row, fault)
         for row, fault in zip(rows, faults, strict=True)
     ]
     write_text(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
@@ -104,25 +110,48 @@ def _fault(row: Row) -> str | None:
         return "give `image`, or `images` with one or two names"
     if not all(isinstance(name, str) and name for name in names):
         return "an image name is not a text"
+    try:
+        annotation_rows(row, tuple(names))
+    except ValueError as error:
+        return str(error)
     return None
+
+
+def _told_apart(rows: list[Row]) -> tuple[list[tuple[str, ...]], list[Row]]:
+    """For each row the ids of its images, and the annotations of all of them.
+
+    Rows may annotate one image each in its own way: then it has an id for each way.
+    """
+    ways: dict[str, dict[str, str]] = {}  # by name: its annotations as JSON, and the id
+    annotations: dict[str, Row] = {}
+    ids = []
+    for row in rows:
+        given = {one["image_id"]: one for one in annotation_rows(row, _names(row))}
+        mine = []
+        for name in _names(row):
+            known = ways.setdefault(name, {})
+            place = f"{name}#{len(known)}" if known else name
+            image_id = known.setdefault(json.dumps(given.get(name), sort_keys=True), place)
+            if name in given:
+                annotations[image_id] = given[name] | {"image_id": image_id}
+            mine.append(image_id)
+        ids.append(tuple(mine))
+    return ids, list(annotations.values())
 
 
 def _names(row: Row) -> tuple[str, ...]:
     return tuple(row["images"]) if "images" in row else (row["image"],)
 
 
-def _job(number: int, row: Row, images: ImageStore) -> Job:
-    names = _names(row)
-    return Job(str(number), row["dialect"], row["program"], names, scene_of(images, names))
-
-
-def _result(row: Row, trace: Trace) -> Row:
+def _result(row: Row, trace: Trace, names: Mapping[str, str]) -> Row:
     return {
         "id": row.get("id"),
         "status": trace.status,
         "answer": trace.answer,
         "error": trace.error,
-        "steps": [step_summary(step) for step in trace.steps],
+        "steps": [
+            step_summary(step) | {"image": names[step.call.image_id]} for step in trace.steps
+        ],
     }
 
 
