@@ -170,7 +170,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
+        print("stopped: run the same command again to go on from here.", file=sys.stderr)
         raise SystemExit(130) from None
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sdvp_core.base.errors import UserError
+from sdvp_core.command import run
 from sdvp_core.command.dataset import validate_release
 from sdvp_core.command.explain import explain_question
 from sdvp_core.command.run import run_file
@@ -29,7 +30,8 @@ SQUARE = {"name": "square", "attributes": ["red"], "box": [10, 10, 30, 30]}
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDVP_CACHE", str(tmp_path / "cache"))
     Image.new("RGB", (100, 80), "white").save(tmp_path / "a.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
     return tmp_path
@@ -100,6 +102,28 @@ def test_rows_may_annotate_one_image_each_in_its_own_way(folder):
         ("ok", 1), ("module_error", None), ("ok", 0), ("ok", 2), ("ok", 1),
     ]  # fmt: skip
     assert {step["image"] for f in found for step in f["steps"]} == {"a.png"}
+
+
+def test_a_stopped_run_goes_on_from_its_last_shard(folder, monkeypatch):
+    row = {"dialect": "visprog", "program": COUNT, "image": "a.png", "annotations": [SQUARE]}
+    rows = [row | {"id": n} for n in range(5)] + ["no JSON"]
+    whole = _run(folder, rows)
+    monkeypatch.setattr(run, "SHARD", 2)
+    asked, execute = [], run.execute
+
+    def stopping(jobs, **given):
+        asked.append(len(jobs))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return execute(jobs, **given)
+
+    monkeypatch.setattr(run, "execute", stopping)
+    (folder / "out.jsonl").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        _run(folder, rows)
+    assert not (folder / "out.jsonl").exists()
+    assert _run(folder, rows) == whole and asked == [2, 2, 2, 1]
+    assert _run(folder, rows) == whole and len(asked) == 7  # a finished one leaves nothing behind
 
 
 @pytest.mark.parametrize("told", ["oops", 3, [{"name": "square", "bbox": [1, 2, 3, 4]}], {"b": 1}])

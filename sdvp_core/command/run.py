@@ -2,21 +2,32 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.images import ImageError, ImageStore
-from sdvp_core.base.runtime import pick_device, progress
+from sdvp_core.base.records import stable_id
+from sdvp_core.base.runtime import (
+    cache_folder,
+    code_revision,
+    file_sha256,
+    pick_device,
+    progress,
+)
+from sdvp_core.base.shards import forget, in_shards
 from sdvp_core.base.tables import write_text
 from sdvp_core.command.annotations import annotation_rows
+from sdvp_core.interpreter.sandbox import Limits, Sandbox
 from sdvp_core.interpreter.scheduler import Job, execute
 from sdvp_core.interpreter.trace import Trace
 from sdvp_core.modules.call import Module
 
 Row = dict[str, Any]
 DIALECTS = ("visprog", "viper")
+SHARD = 1024  # rows
 
 
 def run_file(
@@ -27,6 +38,7 @@ def run_file(
     A row in: ``id``, ``dialect``, ``program``, ``image`` (name in ``folder``) or ``images`` (two:
     LEFT and RIGHT), optional ``annotations`` (needed by `oracle`). A row out: ``id``, ``status``,
     ``answer``, ``error``, ``steps``. A faulty row gets status `invalid_row` and stops nothing.
+    Finished shards wait in the user cache: a run that is stopped goes on from there.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: --images names the folder of the images.")
@@ -41,18 +53,51 @@ def run_file(
     }
     images = ImageStore({"image_id": i, "path": str(folder / name)} for i, name in names.items())
     modules = load_modules(students, annotations, device)
-    jobs = [
-        Job(str(number), row["dialect"], row["program"], mine, scene_of(images, mine))
-        for number, (row, mine) in enumerate(zip(good, ids, strict=True))
-    ]
-    traces = execute(jobs, modules, images, held=held)
-    shown = progress(traces, "programs", len(jobs))
-    lines = [
-        _result(row, next(shown), names) if fault is None else _faulty(row, fault)
-        for row, fault in zip(rows, faults, strict=True)
-    ]
+    mine = iter(ids)
+    items = [(row, f, next(mine) if f is None else ()) for row, f in zip(rows, faults, strict=True)]
+    made_of = sorted(set(names.values())), students, device, held
+    shards = cache_folder("run", _key(file, folder, *made_of))
+    with Sandbox(Limits(), held) as sandbox:
+        traces = partial(execute, modules=modules, images=images, held=held, sandbox=sandbox)
+        compute = partial(_computed, traces=traces, images=images, names=names)
+        found = progress(in_shards(items, shards, compute, SHARD), "programs", len(items))
+        lines = list(found)
     write_text(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    forget(shards)
     return dict(sorted(Counter(line["status"] for line in lines).items()))
+
+
+def _key(file: Path, folder: Path, names: list[str], students: str, device: str, held: int) -> str:
+    """What the rows depend on; images count with their size and time, for reading them is slow."""
+    looks = [(name, _stamp(folder / name)) for name in names]
+    made_by = file_sha256(Path(students)) if Path(students).is_dir() else students
+    code = code_revision("base", "program", "modules", "interpreter", "command")
+    place = str(folder.resolve())
+    return stable_id(file_sha256(file), place, looks, made_by, device, held, SHARD, code)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _computed(
+    shard: list[tuple[Row, str | None, tuple[str, ...]]],
+    traces: Callable[[list[Job]], Iterator[Trace]],
+    images: ImageStore,
+    names: Mapping[str, str],
+) -> Iterator[Row]:
+    jobs = [
+        Job(str(number), row["dialect"], row["program"], ids, scene_of(images, ids))
+        for number, (row, fault, ids) in enumerate(shard)
+        if fault is None
+    ]
+    done = traces(jobs)
+    for row, fault, _ in shard:
+        yield _faulty(row, fault) if fault is not None else _result(row, next(done), names)
 
 
 def load_modules(students: str, annotations: list[Row], device: str) -> Mapping[str, Module]:
