@@ -75,7 +75,8 @@ def test_memory_does_not_grow_with_a_gqa_file(tmp_path):
         written = write_gqa(tmp_path / name / "train_balanced_questions.json", size)
         counts, peak = peak_of_reading(tmp_path / name)
         assert counts.total() == written and set(counts) == {"train", "distill", "val"}
-        peaks.append(peak)
+        # Twice: Python's table of interned names may be due to grow, which counts 2 MB once.
+        peaks.append(min(peak, peak_of_reading(tmp_path / name)[1]))
     assert peaks[1] < 1.1 * peaks[0] and peaks[1] < 15, peaks  # the file itself has 20 MB
 
 
