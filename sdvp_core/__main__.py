@@ -89,12 +89,13 @@ def score(
     task: Annotated[str, typer.Argument(help="A task of params.yaml, prepared, with programs.")],
     students: Annotated[str, typer.Option(help="A student set's folder, or oracle.")],
     split: Annotated[str, typer.Option(help="distill, val or test.")] = "val",
+    perfect: Annotated[list[str] | None, typer.Option(help="Modules to answer perfectly.")] = None,
     data: Data = PREPARED,
 ) -> None:
     """Accuracy of TASK's programs over a student set, on a split to choose settings by."""
     from sdvp_core.command.score import score as scored
 
-    typer.echo(scored(task, students, split, data))
+    typer.echo(scored(task, students, split, data, perfect or []))
 
 
 @app.command()
@@ -170,7 +171,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("stopped: run the same command again to go on from here.", file=sys.stderr)
+        print("stopped: run the same command again.", file=sys.stderr)
         raise SystemExit(130) from None
 
 

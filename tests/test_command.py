@@ -104,6 +104,14 @@ def test_rows_may_annotate_one_image_each_in_its_own_way(folder):
     assert {step["image"] for f in found for step in f["steps"]} == {"a.png"}
 
 
+def test_an_image_may_be_called_like_the_second_way_to_annotate_another(folder):
+    (folder / "a.png#1").write_bytes((folder / "cut.png").read_bytes())
+    row = {"dialect": "visprog", "program": COUNT}
+    told = [("a.png", [SQUARE]), ("a.png", []), ("a.png#1", [SQUARE])]
+    found = _run(folder, [row | {"image": name, "annotations": a} for name, a in told])
+    assert [f["answer"] for f in found[:2]] == [1, 0] and found[2]["status"] == "module_error"
+
+
 def test_a_stopped_run_goes_on_from_its_last_shard(folder, monkeypatch):
     row = {"dialect": "visprog", "program": COUNT, "image": "a.png", "annotations": [SQUARE]}
     rows = [row | {"id": n} for n in range(5)] + ["no JSON"]

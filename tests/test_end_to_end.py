@@ -100,6 +100,10 @@ def test_a_split_is_scored_without_the_test(finished):
     assert [line.split()[:2] for line in told] == [["viper", "all"], ["visprog", "all"]]
     assert all(line.endswith("100.0 %") for line in told)
     assert "100.0 %" not in score("shapes_gqa", "models/base", "val", Path("data"))
+    every = ["locate", "vqa", "match"]
+    assert score("shapes_gqa", "models/base", "val", Path("data"), every).splitlines() == told
+    with pytest.raises(UserError, match="nose"):
+        score("shapes_gqa", "models/base", "val", Path("data"), ["nose"])
     with pytest.raises(UserError, match="no programs for the split 'train'"):
         score("shapes_gqa", "oracle", "train", Path("data"))
 

@@ -24,6 +24,7 @@ from sdvp_core.interpreter.sandbox import Limits, Sandbox
 from sdvp_core.interpreter.scheduler import Job, execute
 from sdvp_core.interpreter.trace import Trace
 from sdvp_core.modules.call import Module
+from sdvp_core.modules.students import revision
 
 Row = dict[str, Any]
 DIALECTS = ("visprog", "viper")
@@ -55,7 +56,7 @@ def run_file(
     modules = load_modules(students, annotations, device)
     mine = iter(ids)
     items = [(row, f, next(mine) if f is None else ()) for row, f in zip(rows, faults, strict=True)]
-    made_of = sorted(set(names.values())), students, device, held
+    made_of = sorted(set(names.values())), students, pick_device(device), held
     shards = cache_folder("run", _key(file, folder, *made_of))
     with Sandbox(Limits(), held) as sandbox:
         traces = partial(execute, modules=modules, images=images, held=held, sandbox=sandbox)
@@ -70,7 +71,7 @@ def run_file(
 def _key(file: Path, folder: Path, names: list[str], students: str, device: str, held: int) -> str:
     """What the rows depend on; images count with their size and time, for reading them is slow."""
     looks = [(name, _stamp(folder / name)) for name in names]
-    made_by = file_sha256(Path(students)) if Path(students).is_dir() else students
+    made_by = revision(students) if Path(students).is_dir() else students
     code = code_revision("base", "program", "modules", "interpreter", "command")
     place = str(folder.resolve())
     return stable_id(file_sha256(file), place, looks, made_by, device, held, SHARD, code)
@@ -175,7 +176,8 @@ def _told_apart(rows: list[Row]) -> tuple[list[tuple[str, ...]], list[Row]]:
         mine = []
         for name in _names(row):
             known = ways.setdefault(name, {})
-            place = f"{name}#{len(known)}" if known else name
+            # No file can be called so: the name before the slash is a file, not a folder.
+            place = f"{name}/#{len(known)}" if known else name
             image_id = known.setdefault(json.dumps(given.get(name), sort_keys=True), place)
             if name in given:
                 annotations[image_id] = given[name] | {"image_id": image_id}

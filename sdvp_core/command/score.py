@@ -1,6 +1,7 @@
 """`score`: a student set on one split of a task, so that choices can be made without the test."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from sdvp_core.base.errors import UserError
@@ -14,11 +15,12 @@ from sdvp_core.modules import oracle
 from sdvp_core.modules.students import load_students
 
 
-def score(name: str, students: str, split: str, data: Path) -> str:
+def score(name: str, students: str, split: str, data: Path, perfect: Sequence[str] = ()) -> str:
     """Accuracy by dialect, and by kind where the task has kinds; what the terminal shows.
 
-    ``students`` is a folder, or `oracle` for perfect modules. Raises ``UserError`` where the split
-    has no program.
+    ``students`` is a folder, or `oracle` for perfect modules; ``perfect`` names modules of a folder
+    that are perfect all the same, which tells whose fault a wrong answer is. Raises ``UserError``
+    where the split has no program, or for an unknown module.
     """
     leave_a_core()
     params = load_params()
@@ -26,10 +28,14 @@ def score(name: str, students: str, split: str, data: Path) -> str:
     task = AskedTask.load(name, TaskFolder(data / name), scene, params.generate.dialects, split)
     if not task.programs:
         raise UserError(f"{name} has no programs for the split {split!r}: use distill, val, test.")
-    if students == "oracle":
-        modules = oracle.load(task.annotations)
-    else:
-        modules = load_students(students, pick_device(params.run.device))
+    modules = oracle.load(task.annotations)
+    if unknown := set(perfect) - modules.keys():
+        raise UserError(
+            f"{sorted(unknown)[0]!r} is no module: --perfect takes {', '.join(modules)}."
+        )
+    if students != "oracle":
+        learnt = load_students(students, pick_device(params.run.device))
+        modules = {**learnt, **{module: modules[module] for module in perfect}}
     kind_of = {q: kind for kind, group in kinds(task.questions).items() for q in group}
     right: dict[tuple[str, str], list[bool]] = {}
     with tempfile.TemporaryDirectory() as shards:
