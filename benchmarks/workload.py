@@ -19,7 +19,7 @@ def jobs_of(folder: Path, count: int, scene: str | None = None) -> list[Job]:
     """
     task = TaskFolder(folder)
     questions = task.questions()
-    rows = task.programs(questions, ("visprog", "viper"))
+    rows = list(task.programs(questions, ("visprog", "viper")))
     chosen = dict.fromkeys(row["question_id"] for row in rows if row["status"] == "ok")
     chosen = set(list(chosen)[:count])
     if not chosen:

@@ -4,7 +4,7 @@ python -m stages.distill shapes_gqa
 """
 
 from sdvp_core.base.params import Distill, load_params
-from sdvp_core.base.records import SUPERVISION
+from sdvp_core.base.records import CONTRASTS, SUPERVISION
 from sdvp_core.base.runtime import cache_folder, log, pick_device, run_stage, seed_everything
 from sdvp_core.base.shards import forget
 from sdvp_core.base.tables import iterate_rows
@@ -24,11 +24,13 @@ def main(name: str) -> None:
     replay, pictures = memory.load(paths.students(link.after))
     images = ImageStore.from_table(paths.task(link.task) / "images.parquet").joined(pictures)
     rows = iterate_rows(paths.link(name) / "supervision.parquet", SUPERVISION)
+    contrasts = iterate_rows(paths.link(name) / "contrasts.parquet", CONTRASTS)
     checkpoint = cache_folder("distill", name)
     students, samples, found = distill(
         load_students(paths.students(link.after), device),
-        load_students(paths.students(link.after), device) if settings.self_distillation else {},
+        load_students(paths.students(link.after), device),  # the frozen ones
         rows,
+        contrasts,
         replay,
         images,
         settings,

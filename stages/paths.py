@@ -8,6 +8,7 @@ RESULTS = Path("results")
 RELEASE = Path("release")
 BASE = MODELS / "base"
 EVALUATIONS = RESULTS / "evaluate"
+EXECUTED = RESULTS / "execute"
 LIVE = RESULTS / "live"
 SUPERVISED = RESULTS / "supervise"
 CONTRAST = Path("docs/results/without_self_distillation.json")  # a run with lambda = 0

@@ -4,76 +4,54 @@ python -m stages.report
 """
 
 import json
+from pathlib import Path
+from typing import Any
 
 from sdvp_core.base.folder import TaskFolder
-from sdvp_core.base.images import ImageStore
-from sdvp_core.base.params import Params, load_params
-from sdvp_core.base.runtime import log, minutes, run_stage, versions
+from sdvp_core.base.params import load_params
+from sdvp_core.base.runtime import log, run_stage, versions
 from stages import paths
 
 
 def main() -> None:
-    from sdvp_core.report.card import Release, write_release
-    from sdvp_core.report.gallery import collect
+    from sdvp_core.report.card import Release, source_of
+    from sdvp_core.report.duration import pipeline_minutes
+    from sdvp_core.report.gallery import LinkTables, collect
     from sdvp_core.report.html import build
+    from sdvp_core.report.release import Traced, write_release
     from sdvp_core.report.summary import Results
 
     params = load_params()
-    links = list(params.sequence)
+    links = {name: Traced(params.link(name).task, *_tables(name)) for name in params.sequence}
+    tasks = {name: paths.task(name) for name in sorted({of.task for of in links.values()})}
     results = Results(
         [_json(paths.EVALUATIONS / link / "evaluation.json") for link in links],
         {link: _json(paths.SUPERVISED / f"{link}.json")["strategies"] for link in links},
-        _without_self_distillation(),
-        round(sum(minutes().values()), 2),
+        _json(paths.CONTRAST)["forgetting"] if paths.CONTRAST.is_file() else {},
+        pipeline_minutes(params),
         versions(),
     )
     live = {link: paths.LIVE / link for link in links}
-    traces = [view for link in links for view in collect(_tables(params, link))]
-    build(paths.RESULTS, results, live, traces)
+    traces = []
+    for link, of in links.items():
+        task = TaskFolder(tasks[of.task])
+        shown = LinkTables.of(link, of.supervision, of.executions, task, params.generate.dialects)
+        traces += collect(shown)
+    summary = build(paths.RESULTS, results, live, traces)
     log.info("wrote report.html, report.md and summary.json to %s", paths.RESULTS)
-    tasks = {params.link(link).task for link in links}
-    counts = write_release(
-        paths.RELEASE,
-        {link: paths.link(link) / "supervision.parquet" for link in links},
-        {task: paths.task(task) / "images.parquet" for task in sorted(tasks)},
-        Release(sources=tuple(_source(params, task) for task in sorted(tasks))),
+    sources = tuple(source_of(name, params.task(name)) for name in tasks)
+    told = Release(
+        sources=sources, targets=summary["targets"], targets_meant=summary["targets_meant"]
     )
+    counts = write_release(paths.RELEASE, links, tasks, told)
     log.info("wrote the dataset to %s: %s", paths.RELEASE, counts)
 
 
-def _tables(params: Params, link: str):
-    from sdvp_core.report.gallery import LinkTables
-
-    task = TaskFolder(paths.task(params.link(link).task))
-    questions = task.questions("distill")
-    programs = task.programs(questions, params.generate.dialects)
-    folder = paths.link(link)
-    return LinkTables(
-        link,
-        folder / "supervision.parquet",
-        folder / "executions.parquet",
-        questions,
-        {row["program_id"]: row["program"] for row in programs},
-        ImageStore.from_table(task.path / "images.parquet"),
-    )
+def _tables(link: str) -> list[Path]:
+    return [paths.link(link) / f"{table}.parquet" for table in ("supervision", "executions")]
 
 
-def _source(params: Params, name: str):
-    from sdvp_core.report.card import Source
-
-    task = params.task(name)
-    if task.world:
-        return Source(name, "Apache-2.0", "rendered by this project", pixels=True)
-    return Source(name, "that of the source", f"official files, read by `{task.reader}`")
-
-
-def _without_self_distillation() -> dict:
-    """Forgetting in the run with self-distillation off, kept from that experiment's summary."""
-    kept = paths.CONTRAST
-    return _json(kept)["forgetting"] if kept.is_file() else {}
-
-
-def _json(path):
+def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 

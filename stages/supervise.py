@@ -5,7 +5,7 @@ python -m stages.supervise shapes_gqa
 
 from sdvp_core.base.folder import TaskFolder
 from sdvp_core.base.params import load_params
-from sdvp_core.base.records import SUPERVISION
+from sdvp_core.base.records import CONTRASTS, SUPERVISION
 from sdvp_core.base.runtime import (
     cache_folder,
     file_sha256,
@@ -39,6 +39,8 @@ def main(name: str) -> None:
     rows = labels.rows(read_traces(*tables, link.task, groups), shards)
     rows = tally.watch(progress(rows, f"{name} targets", sum(lengths)))
     write_table(folder / "supervision.parquet", rows, SUPERVISION)
+    contrasts = labels.contrasts(folder / "supervision.parquet", shards / "contrasts", params.seed)
+    write_table(folder / "contrasts.parquet", progress(contrasts, f"{name} contrasts"), CONTRASTS)
     measured = draw(lengths, settings.measured_steps)
     traces = enumerate(read_traces(*tables, link.task, groups))
     found = {

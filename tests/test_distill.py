@@ -12,11 +12,13 @@ from PIL import Image
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.images import ImageStore
+from sdvp_core.base.params import Distill
 from sdvp_core.base.sample import Sample
 from sdvp_core.distill import box_examples, examples, losses
 from sdvp_core.distill import fit as fit_module
 from sdvp_core.distill.agreement import agreement
 from sdvp_core.distill.fit import FitSettings, distance, fit
+from sdvp_core.distill.link import fit_settings
 from sdvp_core.distill.replay import Order, keep
 from sdvp_core.modules.students import create_students
 
@@ -140,10 +142,32 @@ def test_a_training_that_left_the_numbers_stops_and_says_so(students, images):
         fit(students["vqa"], _samples("vqa"), images, settings)
 
 
+def test_slopes_that_are_no_numbers_reach_no_weight(students, images, monkeypatch):
+    def steep(logits, *_):
+        return (logits * 0).abs().sqrt().sum()  # 0, with an infinite slope
+
+    monkeypatch.setattr(losses, "answers", steep)
+    before = copy.deepcopy(students["vqa"].model.state_dict())
+    with pytest.raises(UserError, match="diverged at step 0"):
+        fit(students["vqa"], _samples("vqa"), images, FAST)
+    after = students["vqa"].model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_params_say_how_views_are_seen_and_boxes_assigned():
+    schedule = {"steps": 1}
+    settings = Distill(
+        mirror="all", assignment="hungarian", vqa=schedule, locate=schedule, match=schedule
+    )
+    chosen = fit_settings(settings, "locate", 0)
+    assert (chosen.mirror, chosen.assignment) == ("all", "hungarian")
+    assert fit_settings(settings, "vqa", 0).mirror == "none"
+
+
 def test_boxes_that_want_one_patch_get_two():
     points = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
-    boxes = np.array([[0.3, 0.3, 0.1, 0.1], [0.3, 0.25, 0.1, 0.1], [0.8, 0.9, 0.1, 0.1]])
-    assert losses.nearest_patches(boxes, points).tolist() == [0, 1, 3]
+    centers, none = np.array([[0.3, 0.3], [0.3, 0.25], [0.8, 0.9]]), np.zeros(3, bool)
+    assert losses.nearest_patches(centers, points, none).tolist() == [0, 1, 3]
     found = np.array([[0.9, 0.9, 0.1, 0.1], [0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 0.1, 0.1]])
     truth = np.array([[0.2, 0.2, 0.1, 0.1], [0.9, 0.9, 0.1, 0.1]])
     chosen = losses.hungarian_patches(found, truth, np.zeros((3, 2)), losses.BoxWeights())
@@ -152,10 +176,22 @@ def test_boxes_that_want_one_patch_get_two():
 
 def test_a_box_that_fills_the_view_leaves_the_middle_to_what_stands_there():
     points = np.array([[0.2, 0.2], [0.5, 0.5], [0.8, 0.8]])
-    whole, item = [0.5, 0.5, 1.0, 1.0], [0.5, 0.5, 0.2, 0.2]
-    assert losses.nearest_patches(np.array([whole, item]), points).tolist() == [0, 1]
-    tall = [0.5, 0.5, 0.2, 1.0]  # fills one side only
-    assert losses.nearest_patches(np.array([tall]), points).tolist() == [1]
+    middle = np.array([[0.5, 0.5], [0.5, 0.5]])
+    assert losses.nearest_patches(middle, points, np.array([True, False])).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("region", "box", "fills"),
+    [
+        ((0, 0, 100, 100), (0, 0, 100, 100), True),
+        ((0, 0, 100, 60), (1, 1, 99, 59), True),  # of a region that is padded to a square, too
+        ((0, 0, 100, 100), (40, 0, 60, 100), False),  # one side only
+    ],
+)
+def test_what_fills_a_view_is_told_by_what_is_seen(students, images, region, box, fills):
+    asked = Sample("locate", "0", tuple(map(float, region)), ("box",), boxes=(box,), scores=(1.0,))
+    seen = box_examples.BoxExamples(students["locate"], [asked], images, examples.Recipe())
+    assert seen.scenes[0].filling.tolist() == [fills]
 
 
 def test_views_that_look_the_same_are_one_with_all_that_is_asked_of_them(students):
@@ -174,7 +210,7 @@ def test_views_that_look_the_same_are_one_with_all_that_is_asked_of_them(student
         return Sample("locate", image_id, whole, (text,), boxes=boxes, scores=(0.9,) * len(boxes))
 
     samples = [
-        *(asked("a", "red", box), asked("b", "square", box), asked("b", "red", box)),
+        *(asked("a", "red"), asked("b", "square", box), asked("b", "red", box)),
         *(asked("c", "red"), asked("c", "square", box)),
     ]
     recipe = examples.Recipe()
@@ -194,13 +230,16 @@ def test_views_that_look_the_same_are_one_with_all_that_is_asked_of_them(student
         ("all", "circle on the left", (False, True)),
         ("all", "circle above the square", (True, False)),
         ("all", "top left circle", (False, False)),
+        ("sides", "left-hand circle", (False, False)),
+        ("sides", "the left, red circle", (False, False)),
     ],
 )
 def test_a_view_is_mirrored_with_its_boxes_unless_a_text_names_a_side(mirror, text, changes):
     pixels = np.zeros((100, 100, 3), dtype=np.uint8)
     pixels[10:20, 30:60] = 255  # x 30 to 60, y 10 to 20
     box = np.array([[0.45, 0.15, 0.3, 0.1]], dtype=np.float32)
-    scene = box_examples._Scene([0], box, np.ones((1, 1)), frozenset(text.split()))
+    asked = box_examples._Asked(text, box, (1.0,), np.array([False]))
+    scene = box_examples._scene([asked], {text: 0})
     places = set()
     for drawn in np.ndindex(2, 2, 2):
         seen, (found,) = box_examples._mirrored(pixels, scene, mirror, np.array(drawn) > 0)
@@ -215,13 +254,66 @@ def test_a_view_is_mirrored_with_its_boxes_unless_a_text_names_a_side(mirror, te
     assert any(x0 != 30 for x0, _, _ in places) == sides
 
 
+def test_the_views_of_a_long_region_share_its_weight(students):
+    image = Image.effect_noise((400, 100), 50).convert("RGB")  # so that no two views are alike
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    images = ImageStore([{"image_id": "i", "bytes": stream.getvalue()}])
+    regions = ((0.0, 0.0, 400.0, 100.0), (0.0, 0.0, 100.0, 100.0))
+    samples = [Sample("locate", "i", region, ("red",)) for region in regions]
+    student = students["locate"]
+    tiles = len(student.views(regions[0], (400, 100)))
+    seen = box_examples.BoxExamples(student, samples, images, examples.Recipe())
+    # The first box is seen whole and as the first tile of the image: one view, of the box's weight.
+    assert tiles == 8 and sorted(seen.weights.round(4)) == [round(1 / 8, 4)] * 7 + [1.0]
+
+
+def test_rows_come_as_often_as_their_weights_say_and_the_same_after_a_stop():
+    order = Order(100, 10, seed=1, weights=np.array([1.0] * 90 + [5.0] * 10))
+    drawn = np.concatenate([order[step] for step in range(10)])  # an epoch
+    assert len(drawn) == 100 and 34 <= (drawn >= 90).sum() <= 38  # 50 of 140
+    assert order[3].tolist() == Order(100, 10, 1, np.array([1.0] * 90 + [5.0] * 10))[3].tolist()
+    even = Order(10, 10, seed=1, weights=np.ones(10))
+    assert sorted(even[0].tolist()) == list(range(10))
+
+
 def test_batches_are_shuffled_epochs_and_a_function_of_the_step():
     order = Order(10, 4, seed=1)
     rows = np.concatenate([order[step] for step in range(5)])
     assert sorted(rows[:10]) == list(range(10)) == sorted(rows[10:])
     assert list(rows[:10]) != list(rows[10:]) and list(rows[:10]) != list(range(10))
     assert order[3].tolist() == Order(10, 4, seed=1)[3].tolist()
-    assert keep(list("abcdef"), 3, 0) == sorted(keep(list("abcdef"), 3, 0)) != list("abc")
+
+
+def test_replay_is_kept_by_sample_and_of_searches_by_region():
+    asked = [Sample("vqa", "i", (0, 0, 9, 9), (str(place),)) for place in range(6)]
+    kept = keep(asked, 3, 0)
+    assert len(kept) == 3 and kept != asked[:3] and kept == [s for s in asked if s in kept]
+    searched = [
+        Sample("locate", image_id, (0, 0, 9, 9), (name,))
+        for name in ("square", "circle")
+        for image_id in "abcdef"
+    ]
+    kept = keep(searched, 3, 0)
+    images = {s.image_id for s in kept}
+    assert len(images) == 3 and kept == [s for s in searched if s.image_id in images]
+    assert keep(searched, 6, 0) == searched
+
+
+def test_self_distillation_does_not_weigh_more_where_more_is_asked():
+    """Equal answers to further names leave the loss of a view as it is."""
+    torch.manual_seed(0)
+    before, logits = torch.randn(2, 2, 9, 1)
+    boxes = torch.rand(2, 9, 4) * 0.2 + 0.4
+    places = torch.rand(2, 9, 4) * 0.2 + 0.4
+    one, three = (
+        losses.boxes_kept(
+            logits.expand(2, 9, n), boxes, (before.expand(2, 9, n), places),
+            torch.ones(2, 1, n), 2.0, losses.BoxWeights(),
+        )
+        for n in (1, 3)
+    )  # fmt: skip
+    assert one > 0 and torch.allclose(one, three)
 
 
 @pytest.mark.parametrize("module", ["vqa", "locate", "match"])

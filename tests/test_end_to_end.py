@@ -9,7 +9,7 @@ import yaml
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.records import EXECUTIONS, STEPS, SUPERVISION
-from sdvp_core.base.tables import read_table
+from sdvp_core.base.tables import iterate_rows
 from sdvp_core.command.score import score
 
 ROOT = Path(__file__).parent.parent
@@ -57,19 +57,24 @@ def _commands(params: dict) -> list[tuple[str, list[str]]]:
 
 def test_every_program_has_a_row_and_every_step_a_target_or_a_reason(finished):
     links = finished / "data" / "links" / "shapes_gqa"
-    programs = read_table(finished / "data" / "shapes_gqa" / "programs.parquet")
-    executions = read_table(links / "executions.parquet", EXECUTIONS)
-    questions = read_table(finished / "data" / "shapes_gqa" / "questions.parquet").to_pylist()
+    programs = iterate_rows(finished / "data" / "shapes_gqa" / "programs.parquet")
+    executions = list(iterate_rows(links / "executions.parquet", EXECUTIONS))
+    questions = iterate_rows(finished / "data" / "shapes_gqa" / "questions.parquet")
     traced = {row["question_id"] for row in questions if row["split"] == "distill"}
-    expected = [p for p in programs.column("question_id").to_pylist() if p in traced]
-    own = [s for s in executions.column("student_set").to_pylist() if s == "base"]
+    expected = [p for p in programs if p["question_id"] in traced]
+    own = [row for row in executions if row["student_set"] == "base"]
     assert len(own) == len(expected) > 0
-    assert executions.num_rows == 2 * len(own)  # each once more under teacher forcing
-    steps = read_table(links / "steps.parquet", STEPS)
-    supervision = read_table(links / "supervision.parquet", SUPERVISION).to_pylist()
-    assert [row["step_id"] for row in supervision] == steps.column("step_id").to_pylist()
-    assert sum(executions.column("steps").to_pylist()) == steps.num_rows > 0
+    assert len(executions) == 2 * len(own)  # each once more under teacher forcing
+    steps = list(iterate_rows(links / "steps.parquet", STEPS))
+    supervision = list(iterate_rows(links / "supervision.parquet", SUPERVISION))
+    assert [row["step_id"] for row in supervision] == [row["step_id"] for row in steps]
+    assert sum(row["steps"] for row in executions) == len(steps) > 0
     assert all(row["kept"] != bool(row["drop_reason"]) for row in supervision)
+    by_set = {row["execution_id"]: row["student_set"] for row in executions}
+    assert {row["forced"] for row in supervision} == {False, True}
+    for row in supervision:
+        assert row["forced"] == (by_set[row["execution_id"]] == "base forced")
+        assert row["forced"] or "handed" not in json.loads(row["arguments"])
 
 
 def test_the_summary_has_what_users_read(finished):

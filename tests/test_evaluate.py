@@ -10,9 +10,10 @@ from scipy.stats import binomtest
 
 from sdvp_core.base import records
 from sdvp_core.base.compare import overlap
+from sdvp_core.base.folder import TaskFolder
 from sdvp_core.base.params import load_params
 from sdvp_core.base.tables import iterate_rows, write_table
-from sdvp_core.evaluate import link, runs
+from sdvp_core.evaluate import link, predict, runs
 from sdvp_core.evaluate.compare import evaluate_link
 from sdvp_core.evaluate.forgetting import (
     Matrix,
@@ -78,13 +79,6 @@ def test_answers_are_scored_by_their_type(kind, expected, answer, right):
 def test_a_failed_program_is_wrong_whatever_was_expected():
     for kind in ("word", "yesno", "truth", "number", "box"):
         assert correct(None, {"answer": "None", "answer_type": kind}) is False
-
-
-def test_a_box_is_clipped_to_the_image_before_it_is_scored():
-    question = {"answer": "[50, 50, 100, 100]", "answer_type": "box"}
-    reaching_out = [50, 50, 300, 300]
-    assert not correct(reaching_out, question)
-    assert correct(reaching_out, question, image_size=(100, 100))
 
 
 def test_an_unknown_answer_type_is_no_silent_zero():
@@ -401,3 +395,31 @@ def test_checked_steps_are_spread_over_the_run(monkeypatch):
     chosen = runs._some_steps(lambda: iter([({}, steps[:30]), ({}, steps[30:])]), counts)
     assert [step["n"] for step in chosen["vqa"]] == [0, 8, 16, 24, 32]
     assert set(chosen) == {"vqa", "locate", "match"} and chosen["match"] == []
+
+
+def test_bare_questions_are_asked_some_at_a_time_with_equal_answers(places, monkeypatch):
+    asked = []
+
+    class Vqa:
+        def answer(self, calls, images):
+            asked.append([call.image_id for call in calls])
+            assert all(images.size(call.image_id) == (90, 80) for call in calls)
+            return stub.Stub("vqa").answer(calls, images)
+
+    task = predict.AskedTask.load("t", TaskFolder(places.task("t")), "image", ["viper"])
+    assert task.programs == 2 and len(list(task.asked())) == 2
+    together = list(predict.ask_whole(task, Vqa(), "base", "bare_student"))
+    monkeypatch.setattr(predict, "ASKED_TOGETHER", 1)
+    assert list(predict.ask_whole(task, Vqa(), "base", "bare_student")) == together
+    assert [row["question_id"] for row in together] == ["t0", "t1"]
+    assert asked == [["i0", "i1"], ["i0"], ["i1"]]
+
+
+def test_another_split_or_dialect_is_another_revision(places):
+    folder = TaskFolder(places.task("t"))
+    loaded = [
+        predict.AskedTask.load("t", folder, "image", dialects, split)
+        for dialects, split in ((["viper"], "test"), (["visprog"], "test"), (["viper"], "val"))
+    ]
+    assert len({task.revision for task in loaded}) == 3
+    assert [task.programs for task in loaded] == [2, 0, 0]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from sdvp_core.base.images import ImageStore
 from sdvp_core.base.records import EXECUTIONS, STEPS
 from sdvp_core.base.shards import in_shards
 from sdvp_core.base.tables import TableWriter, iterate_rows, write_table
-from sdvp_core.interpreter.calls import CallCache
+from sdvp_core.interpreter import sandbox as sandbox_module
+from sdvp_core.interpreter.calls import CACHED_BYTES, BatchSizes, CallCache
+from sdvp_core.interpreter.requests import MOST_CHARACTERS_SENT, MOST_TEXTS_ASKED
 from sdvp_core.interpreter.sandbox import Sandbox
 from sdvp_core.interpreter.scheduler import Job, Limits, execute
 from sdvp_core.interpreter.trace import Statistics
@@ -71,8 +74,9 @@ programs = [
      "status": "ok"} for k in range(100)
 ]
 questions = {str(k): {"question_id": str(k), "image_ids": [f"i{k % 9}"]} for k in range(100)}
-found = rows.execute_programs(
-    iter(programs), questions, execution, lambda a, q: a == ["red"], folder / "shards")
+asked = ((row, questions[row["question_id"]]) for row in programs)
+found = rows.execute_asked(
+    asked, lambda: [execution], lambda a, q: a == ["red"], folder / "shards")
 executions = TableWriter(folder / "executions.parquet", EXECUTIONS)
 with executions, TableWriter(folder / "steps.parquet", STEPS) as steps:
     for row in found:
@@ -176,8 +180,8 @@ def test_two_tables_in_one_pass_appear_whole_or_not_at_all(tmp_path):
 class Shooting(Sandbox):
     """Ends the worker of every ``every``-th program it starts, once the program waits."""
 
-    def __init__(self, every: int, how: int) -> None:
-        super().__init__(Limits(), 4)
+    def __init__(self, every: int, how: int, held: int = 4, parked: int = 0) -> None:
+        super().__init__(Limits(), held, parked)
         self.every, self.how, self.started = every, how, 0
 
     def start(self, source, inputs):
@@ -192,9 +196,13 @@ class Shooting(Sandbox):
 def test_a_program_whose_worker_is_killed_is_run_again(how):
     jobs = [two_questions(str(k)) for k in range(12)]
     undisturbed = list(execute(jobs, stub.load(), IMAGES, held=4))
-    with Shooting(3, how) as sandbox:
+    with Shooting(5, how) as sandbox:
         assert list(execute(jobs, stub.load(), IMAGES, held=4, sandbox=sandbox)) == undisturbed
     assert sandbox.started > 12
+    with Shooting(5, how, 2, 8) as sandbox:  # some of them when they are about to be parked
+        found = execute(jobs, stub.load(), IMAGES, held=2, parked=8, sandbox=sandbox)
+        assert list(found) == undisturbed
+    assert (sandbox.started > 12, sandbox.alive) == (True, 0)
 
 
 def test_a_program_that_is_killed_every_time_is_a_row():
@@ -203,6 +211,67 @@ def test_a_program_that_is_killed_every_time_is_a_row():
     assert trace.status == "limit"
     assert "SIGKILL" in trace.error
     assert sandbox.started == 2
+
+
+class Unavailable:
+    """A session whose worker cannot be had."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __enter__(self):
+        raise self.error
+
+    def __exit__(self, *error):
+        raise AssertionError("what was never entered is left")
+
+
+class Short(Sandbox):
+    """Has no worker for its second program."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(Limits(), 4)
+        self.error, self.asked = error, 0
+
+    def checkout(self):
+        self.asked += 1  # the first is the sandbox's own
+        return Unavailable(self.error) if self.asked == 3 else super().checkout()
+
+
+@pytest.mark.parametrize(
+    "error", [TimeoutError("no monty worker"), RuntimeError("failed to spawn monty worker")]
+)
+def test_a_program_without_a_worker_is_a_row(error):
+    jobs = [two_questions(str(k)) for k in range(4)]
+    with Short(error) as sandbox:
+        traces = list(execute(jobs, stub.load(), IMAGES, held=4, sandbox=sandbox))
+    assert [trace.status for trace in traces] == ["ok", "limit", "ok", "ok"]
+    assert traces[1].error == f"no sandbox worker could be had: {error}"
+
+
+def test_a_pool_that_is_exhausted_gives_its_programs_a_status(monkeypatch):
+    monkeypatch.setattr(sandbox_module, "CHECKOUT_SECONDS", 0.05)
+    with Sandbox(Limits(), 1) as sandbox:  # room for two, and both are taken
+        taken = [sandbox.start("_ask()", {"_scene": {}}) for _ in range(2)]
+        [trace] = execute([two_questions("k")], stub.load(), IMAGES, held=1, sandbox=sandbox)
+        assert (trace.status, trace.steps) == ("limit", [])
+        assert "checkout timeout" in trace.error
+        for program in taken:
+            program.close()
+        [trace] = execute([two_questions("k")], stub.load(), IMAGES, held=1, sandbox=sandbox)
+        assert trace.status == "ok"
+
+
+def test_too_few_open_files_for_held_is_one_sentence():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        with Sandbox(Limits(), 20):
+            pass
+        with pytest.raises(UserError, match=r"lower `run.held`.*`ulimit -n 400`"):
+            next(execute([two_questions("k")], stub.load(), IMAGES, held=99))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Looking:
@@ -245,12 +314,50 @@ def test_where_memory_is_short_batches_are_halved_for_good(tmp_path):
     jobs = [two_questions(str(k), f"i{k}") for k in range(20)]
     module, statistics = Looking(most=4), Statistics()
     images = pictures(tmp_path)
-    traces = list(execute(jobs, {"vqa": module}, images, held=40, statistics=statistics))
+    traces = list(execute(jobs, {"vqa": module}, images, held=32, statistics=statistics))
     assert all(trace.status == "ok" for trace in traces)
     # Both halves of the sixteen are tried before the limit of four is known for good.
     assert [size for size in module.batches if size > 4] == [16, 8, 8]
     assert module.batches[-1] == 4
-    assert statistics.unique_calls == 40
+    assert (statistics.unique_calls, statistics.short_of_memory) == (40, 3)
+    assert statistics.largest_batch == 4  # not the sixteen that failed
+
+
+def test_a_size_of_batch_is_found_once_for_all_runs_that_share_it(tmp_path):
+    jobs = [two_questions(str(k), f"i{k}") for k in range(20)]
+    module, sizes, statistics = Looking(most=4), BatchSizes(), Statistics()
+    for _ in range(2):
+        list(execute(jobs, {"vqa": module}, pictures(tmp_path), held=40, batch_sizes=sizes))
+    assert sizes.found == {"vqa": 4}
+    before = len(module.batches)
+    run = execute(
+        jobs, {"vqa": module}, pictures(tmp_path), held=40, statistics=statistics, batch_sizes=sizes
+    )
+    assert all(trace.status == "ok" for trace in run)
+    assert module.batches[before:] == [4] * 10  # small as they are, they wait for no company
+    assert statistics.short_of_memory == 0
+    list(execute(jobs, {"vqa": module}, pictures(tmp_path), held=40))
+    assert max(module.batches[before:]) > 4  # a run by itself finds it anew
+
+
+def test_a_size_of_batch_counts_what_is_encoded_not_what_is_asked():
+    """Four regions with two names each are four encodings."""
+
+    class Tight(stub.Stub):
+        def answer(self, calls, images):
+            regions = {(call.image_id, call.region) for call in calls}
+            if len(regions) > 2:
+                raise MemoryError
+            return super().answer(calls, images)
+
+    body = "return image.find('x'), image.find('y')"
+    jobs = [Job(str(k), "viper", viper(body), (f"i{k}",)) for k in range(4)]
+    sizes, statistics = BatchSizes(), Statistics()
+    run = execute(
+        jobs, {"locate": Tight("locate")}, IMAGES, statistics=statistics, batch_sizes=sizes
+    )
+    assert [trace.status for trace in run] == ["ok"] * 4
+    assert (sizes.found, statistics.largest_batch) == ({"locate": 2}, 2)
 
 
 def test_the_cache_is_bounded_and_forgets_the_oldest():
@@ -264,6 +371,60 @@ def test_the_cache_is_bounded_and_forgets_the_oldest():
     cache.put(calls[2], Output(answer="c"))
     assert (len(cache), cache.get(calls[1])) == (2, None)
     assert cache.get(calls[0]).answer == "a"
+
+
+def test_the_cache_is_bounded_by_what_its_texts_take():
+    from sdvp_core.modules.call import Call
+
+    cache = CallCache(most=100_000)
+    for k in range(100):
+        call = Call("vqa", "i0", (0.0, 0.0, 1.0, 1.0), (str(k) + "x" * 1000,))
+        cache.put(call, Output(answer="a" * 1000))
+        cache.put(call, Output(answer="b" * 1000))  # replaces, and is not counted twice
+    assert 5 < len(cache) < 12
+    assert 50_000 < cache.bytes <= 100_000
+    assert cache.get(call).answer[0] == "b"
+    assert CallCache().most == CACHED_BYTES
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (
+            "while True: image.best_text_match([str(k) for k in range(64)])",
+            f"asks more than {MOST_TEXTS_ASKED} texts in all",
+        ),
+        (
+            "k = 0\nwhile True:\n    k += 1\n    image.simple_query(str(k) + 'x' * 900)",
+            f"sends more than {MOST_CHARACTERS_SENT} characters in all",
+        ),
+        (
+            "while True: _ask('vqa', ['i0', 0, 0, 9, 9, []], ['q'], {'a': 'x' * 9000})",
+            f"sends more than {MOST_CHARACTERS_SENT} characters in all",
+        ),
+    ],
+)
+def test_what_a_program_asks_in_all_has_an_end(body, error):
+    job = Job("k", "viper", viper(body), ("i0",))
+    [trace] = execute([job], stub.load(), IMAGES, Limits(calls=10**6))
+    assert (trace.status, trace.error) == ("limit", error)
+    assert len(str([step.arguments for step in trace.steps])) <= 2 * MOST_CHARACTERS_SENT
+
+
+def test_names_asked_ahead_are_checked_like_those_that_are_asked():
+    asked = []
+
+    class Finds(stub.Stub):
+        def answer(self, calls, images):
+            asked.extend(call.texts[0] for call in calls)
+            return super().answer(calls, images)
+
+    body = "a = image.find('x')\nif len(a) > 99:\n    "
+    body += f"return image.find('{'y' * 2000}'), image.find('{chr(92)}ud800')\nreturn 1"
+    [trace] = execute(
+        [Job("k", "viper", viper(body), ("i0",))], {"locate": Finds("locate")}, IMAGES
+    )
+    assert (trace.status, asked) == ("ok", ["x", "?"])
 
 
 def test_answers_are_those_of_the_path_without_reuse():

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import textwrap
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -12,9 +13,12 @@ import pytest
 from sdvp_core.base.images import ImageStore
 from sdvp_core.interpreter.sandbox import Limits, Sandbox
 from sdvp_core.interpreter.scheduler import Job, execute
-from sdvp_core.interpreter.trace import STATUSES, Statistics
+from sdvp_core.interpreter.trace import Statistics
 from sdvp_core.modules import stub
 from sdvp_core.modules.call import Output
+from sdvp_core.program import viper as viper_module
+
+parse = viper_module.parse
 
 SHARED = Path(
     os.environ.get("SDVP_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -401,7 +405,7 @@ def test_escapes_harm_nothing(tmp_path, monkeypatch):
     ending = "\ndef execute_command(image):\n    return 'done'"
     jobs = [Job(code, "viper", code + ending, ("i0",)) for code in codes]
     for trace in execute(jobs, stub.load(), IMAGES, QUICK):
-        assert trace.status in STATUSES
+        assert trace.status in ("ok", "program_error", "limit", "forbidden", "module_error")
         assert (trace.status == "ok") == (trace.key in HARMLESS), trace.key
     with Sandbox(QUICK, 1) as sandbox:
         for code in codes:
@@ -470,9 +474,32 @@ def test_calls_of_held_programs_share_a_batch():
     traces = list(execute(queries(40), modules, IMAGES, held=20, statistics=statistics))
     assert [trace.key for trace in traces] == [str(i) for i in range(40)]
     # Of twenty held at most ten share a batch, for the others run meanwhile; and eight is what
-    # ten become where batches are powers of two.
-    assert statistics == Statistics(programs=40, calls=80, unique_calls=80, forwards=10)
+    # ten become where batches are powers of two. The first has two: it waits for no more.
+    assert statistics == Statistics(programs=40, calls=80, unique_calls=80, forwards=12)
     assert statistics.largest_batch == 8
+
+
+def test_the_first_batch_starts_when_a_quarter_of_a_full_one_waits():
+    """The ninth job is handed out once a module has been asked, which sees the first eight."""
+
+    class Tells(stub.Stub):
+        def answer(self, calls, images):
+            batches.append(len(calls))
+            asked.set()
+            return super().answer(calls, images)
+
+    asked, batches, modules = threading.Event(), [], {"vqa": Tells("vqa")}
+
+    def jobs():
+        for number, job in enumerate(queries(64)):
+            assert number != 8 or asked.wait(20)
+            yield job
+
+    assert len(list(execute(jobs(), modules, IMAGES, held=64))) == 64
+    assert batches[:2] == [8, 32]  # the second is a full one
+    first = list(batches)
+    list(execute(queries(64), modules, IMAGES, held=64))
+    assert batches == 2 * first
 
 
 def test_the_module_most_programs_wait_for_goes_first():
@@ -496,6 +523,18 @@ def test_equal_calls_are_computed_once():
     ] * 9
     assert modules["vqa"].batches == [1]
     assert statistics == Statistics(programs=9, calls=9, unique_calls=1, forwards=1, cache_hits=8)
+
+
+def test_a_program_is_parsed_twice_at_most_however_many_images_it_runs_on(monkeypatch):
+    """Once to be compiled, once for the names it looks for."""
+    parsed = []
+    monkeypatch.setattr(viper_module, "parse", lambda text: parsed.append(text) or parse(text))
+    program = viper("return len(image.find('once')) + len(image.find('twice'))")
+    jobs = [Job(str(k), "viper", program, (f"i{k}",)) for k in range(20)]
+    statistics = Statistics()
+    list(execute(jobs, stub.load(), IMAGES, held=4, statistics=statistics))
+    assert statistics.ahead + statistics.cache_hits >= 20  # the names have been read
+    assert parsed == [program] * 2
 
 
 def test_a_slow_program_does_not_let_results_pile_up():
@@ -527,6 +566,127 @@ def test_traces_do_not_depend_on_how_many_are_held_or_whether_the_sandbox_is_war
         next(abandoned)
         abandoned.close()  # gives its workers back, or the next run would wait for them
         assert first == list(execute(jobs, stub.load(), IMAGES, held=4, sandbox=sandbox))
+
+
+LARGE = "a = 'x' * {}\nimage.simple_query('q')\nreturn len(a)"
+
+
+class Counting(Sandbox):
+    """Remembers the most workers taken at once, and how many programs were parked."""
+
+    def __init__(self, held: int, parked: int, limits: Limits = QUICK) -> None:
+        super().__init__(limits, held, parked)
+        self.most = self.checkouts = 0
+
+    def checkout(self):
+        self.most = max(self.most, self.alive + 1)
+        self.checkouts += 1
+        return super().checkout()
+
+
+def execute_parked(jobs, modules, held, parked, limits=QUICK):
+    """The traces, and the sandbox and the counters that saw them."""
+    statistics = Statistics()
+    with Counting(held, parked, limits) as sandbox:
+        options = {"statistics": statistics, "sandbox": sandbox, "parked": parked}
+        traces = list(execute(jobs, modules, IMAGES, held=held, **options))
+        assert sandbox.alive == 0
+    return traces, sandbox, statistics
+
+
+def test_parked_programs_wait_without_a_worker_and_end_as_if_they_had_one():
+    bodies = (
+        "ps = image.find('x')\nreturn [p.simple_query('q{0}') for p in ps] + [ps[0].left]",
+        "try:\n    image.simple_query(5)\nexcept ValueError as e:\n    "
+        "return str(e) + image.simple_query('r{0}')",
+        "def f(n):\n    return image.simple_query(str(n)) + f(n - 1) if n else 'end'\nreturn f(4)",
+        "image.exists('x')\nreturn [][{0}]",
+    )
+    jobs = [
+        Job(str(k), "viper", viper(bodies[k % 4].format(k)), (f"i{k % 20}",)) for k in range(48)
+    ]
+    modules = scripted(x=[BOX, (200.0, 20.0, 230.0, 60.0)], **{"*": "w"})
+    alone = list(execute(jobs, modules, IMAGES, QUICK, held=2))
+    traces, sandbox, statistics = execute_parked(jobs, modules, 2, 30)
+    assert traces == alone
+    assert {trace.status for trace in traces} == {"ok", "program_error"}
+    assert sandbox.checkouts > 1 + len(jobs)  # they came back to another worker
+    assert sandbox.most <= 3  # those held, and the one that runs
+    assert statistics.largest_batch == 8  # two held alone would have one
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds", "error"),
+    [
+        ("n = 0\nwhile True:\n    n += 1\n    image.simple_query(str(n))\n    "
+         "for i in range(1000000): pass", 0.5, "TimeoutError"),
+        ("n = 0\nwhile True:\n    n += 1\n    print('x' * 9000)\n    image.simple_query(str(n))",
+         5, "memory limit"),
+        ("n = 0\nwhile True:\n    n += 1\n    image.simple_query(str(n))", 5, "50 module calls"),
+        ("n = 0\nwhile True:\n    n += 1\n    image.simple_query(str(n))\n    "
+         "for k in range(30):\n        try:\n            nowhere\n        "
+         "except NameError: pass", 5, "suspension limit 250"),
+        ("a = ['x']\nwhile True:\n    a += a\n    image.simple_query(str(len(a)))",
+         5, "MemoryError"),
+    ],
+)  # fmt: skip
+def test_limits_hold_over_the_times_that_a_program_is_parked(body, seconds, error):
+    jobs = [Job(str(k), "viper", viper(body), (f"i{k}",)) for k in range(4)]
+    limits = Limits(seconds, calls=50)
+    traces, sandbox, _ = execute_parked(jobs, scripted(**{"*": "w"}), 1, 6, limits)
+    assert [trace.status for trace in traces] == ["limit"] * 4
+    assert all(error in trace.error for trace in traces), traces[0].error
+    assert sandbox.checkouts > 5  # more than to begin: they went on in another worker
+
+
+def test_what_is_too_large_to_be_parked_keeps_its_worker():
+    jobs = [Job(str(k), "viper", viper(LARGE.format(3 * 10**6)), (f"i{k}",)) for k in range(12)]
+    traces, sandbox, _ = execute_parked(jobs, scripted(q="w"), 1, 5, Limits(60))
+    assert [trace.answer for trace in traces] == [3000000] * 12
+    assert 3 < sandbox.most <= 7
+    assert sandbox.checkouts == 13
+
+
+def test_what_has_no_memory_left_to_be_parked_is_run_again_and_keeps_its_worker():
+    jobs = [Job(str(k), "viper", viper(LARGE.format(4 * 10**7)), (f"i{k}",)) for k in range(4)]
+    traces, sandbox, _ = execute_parked(jobs, scripted(q="w"), 1, 5, Limits(60))
+    assert [trace.answer for trace in traces] == [4 * 10**7] * 4
+    assert all(len(trace.steps) == 1 for trace in traces)
+    assert 5 < sandbox.checkouts <= 9
+
+
+def test_the_workers_of_a_sandbox_serve_one_program_after_another():
+    with Sandbox(Limits(), 4) as sandbox:
+        rounds = []
+        for _ in range(3):
+            programs = [sandbox.start("_ask()", {"_scene": {}}) for _ in range(4)]
+            rounds.append({program._session.worker_pid for program in programs})
+            for program in programs:
+                program.close()
+    assert len(rounds[0]) == 4
+    assert rounds[0] == rounds[1] == rounds[2]
+
+
+def test_the_benchmark_times_warm_workers_and_tells_what_starting_them_costs(monkeypatch, capsys):
+    from benchmarks import execute as benchmark
+    from sdvp_core.modules import students
+
+    lent = []
+
+    def recorded(*arguments, sandbox=None, **options):
+        lent.append(sandbox)
+        return execute(*arguments, sandbox=sandbox, **options)
+
+    monkeypatch.setattr(students, "load_students", lambda *_: stub.load())
+    monkeypatch.setattr(benchmark, "jobs_of", lambda *_: queries(6))
+    monkeypatch.setattr(benchmark, "images_of", lambda _: IMAGES)
+    monkeypatch.setattr(benchmark, "execute", recorded)
+    benchmark.main(Path("students"), Path("task"), repeats=2, alone=2, held=4, device="cpu")
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["spawn_seconds"]) == {"all_workers", "a_worker"}
+    assert found["counts_of_b"]["programs"] == 6
+    assert None not in lent[1:]  # the first only collects calls
+    assert len(set(map(id, lent[1:]))) == 2  # one of (a), one of (b), in both repeats
 
 
 # The corpora.

@@ -10,7 +10,8 @@ from PIL import Image
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.images import ImageStore
-from sdvp_core.modules import files
+from sdvp_core.distill import lora
+from sdvp_core.modules import files, texts
 from sdvp_core.modules.call import Call
 from sdvp_core.modules.locate import LocateSettings
 from sdvp_core.modules.students import (
@@ -20,6 +21,7 @@ from sdvp_core.modules.students import (
     save_checkpoints,
     save_students,
 )
+from sdvp_core.modules.texts import ROWS
 from sdvp_core.modules.tokens import build_tokenizer
 from sdvp_core.modules.view import Context, View, crop, iou, suppress, views
 
@@ -49,8 +51,8 @@ def _row(image_id, size, seed):
 
 
 def _calls(name, image_id="0", region=REGION):
-    texts = {"vqa": ("What color is it?",), "locate": ("red square",)}
-    return Call(name, image_id, region, texts.get(name, ("red square", "green circle")))
+    asked = {"vqa": ("What color is it?",), "locate": ("red square",)}
+    return Call(name, image_id, region, asked.get(name, ("red square", "green circle")))
 
 
 def test_any_word_can_be_written_and_the_tokenizer_reloads(tmp_path):
@@ -235,14 +237,17 @@ def test_what_is_found_lies_inside_the_region(students, images):
         student.settings = kept
 
 
-def test_a_blip_checkpoint_answers_too(images, tmp_path):
+@pytest.fixture(scope="module")
+def blip(tmp_path_factory):
+    """A tiny BLIP, loaded as the student of `vqa` that a folder of its kind gives."""
     from transformers import BlipConfig, BlipForQuestionAnswering, BlipImageProcessorPil
 
     from sdvp_core.modules.vqa import VqaStudent
 
+    folder = tmp_path_factory.mktemp("blip")
     tokenizer = build_tokenizer(["what color is it", "red"], 16)
     part = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
-            "num_attention_heads": 2}  # fmt: skip
+            "num_attention_heads": 2, "initializer_range": 0.5}  # fmt: skip
     ids = {"bos_token_id": tokenizer.bos_token_id, "sep_token_id": tokenizer.sep_token_id,
            "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}  # fmt: skip
     config = BlipConfig(
@@ -250,16 +255,210 @@ def test_a_blip_checkpoint_answers_too(images, tmp_path):
         vision_config=part | {"image_size": 32, "patch_size": 16},
     )
     torch.manual_seed(0)
-    BlipForQuestionAnswering(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    student = VqaStudent.load(tmp_path)
+    BlipForQuestionAnswering(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return VqaStudent.load(folder)
+
+
+def test_a_blip_checkpoint_answers_too(blip, images):
     calls = [
         _calls("vqa"),
         Call("vqa", "1", REGION, ("is it red or not?",)),
         _calls("vqa", "broken"),
     ]
-    first, second, broken = student.answer(calls, images)
+    first, second, broken = blip.answer(calls, images)
     assert isinstance(first.answer, str) and 0 <= first.confidence <= 1
-    assert student.answer(calls[1:2], images) == [second]
+    assert blip.answer(calls[1:2], images) == [second]
     assert broken.error and broken.answer is None
+
+
+def _generated(student, call, images):
+    """Answer and probability by the library's own `generate`, one question at a time."""
+    pixels = torch.from_numpy(student._crop(images.get(call.image_id), call.region)[None])
+    values = (pixels.permute(0, 3, 1, 2).float() - student._mean) * student._scale
+    made = student.model.generate(
+        **student.tokenizer([call.texts[0]], return_tensors="pt"), pixel_values=values,
+        max_new_tokens=10, do_sample=False, num_beams=1,
+        return_dict_in_generate=True, output_logits=True,
+    )  # fmt: skip
+    [text] = student.tokenizer.batch_decode(made.sequences, skip_special_tokens=True)
+    return " ".join(text.split()), student._chances(made).item()
+
+
+def test_blip_encodes_a_region_once_for_all_of_its_questions(blip, images):
+    questions = ["what color is it?", "is it red?", "red or red, is it?", "is it?"]
+    regions = [REGION, (0.0, 0.0, 100.0, 100.0)]
+    calls = [
+        Call("vqa", str(number), region, (question,))
+        for question in questions
+        for number, region in enumerate(regions * 2)
+    ]
+    expected = [_generated(blip, call, images) for call in calls]
+    assert len(set(expected)) > 4  # it tells regions and questions apart
+    seen = []
+    hook = blip.model.vision_model.register_forward_pre_hook(
+        lambda tower, given, named: seen.append(len(named["pixel_values"])), with_kwargs=True
+    )
+    for call, output, (answer, chance) in zip(
+        calls, blip.answer([*calls, *calls[:3]], images), expected, strict=False
+    ):
+        assert output.answer == answer, call
+        assert output.confidence == pytest.approx(chance, abs=1e-4)
+    assert sum(seen) == 4
+    hook.remove()
+
+
+TEXTS = [f"{a} {b}" for a in ("red", "green", "zebra") for b in ("square", "circle", "object")]
+
+
+@pytest.fixture
+def counted(students, monkeypatch):
+    """How many texts each student's tower encodes, by module; nothing is known at the start."""
+    rows = {"locate": 0, "match": 0}
+    for name in rows:
+        students[name].model.eval()
+
+        def embed(tokens, name=name, own=students[name].embed_texts):
+            rows[name] += len(tokens)
+            return own(tokens)
+
+        monkeypatch.setattr(students[name], "embed_texts", embed)
+    return rows
+
+
+@pytest.mark.parametrize("name", ["locate", "match"])
+def test_a_text_is_encoded_once_over_all_batches(students, images, counted, name):
+    first = students[name].answer([_calls(name)], images)
+    assert counted[name] == ROWS
+    other = (0.0, 0.0, 90.0, 90.0)
+    students[name].answer([_calls(name, "1"), _calls(name, region=other)], images)
+    assert students[name].answer([_calls(name)], images) == first
+    assert counted[name] == ROWS
+
+
+@pytest.mark.parametrize("name", ["locate", "match"])
+def test_a_text_s_vector_is_the_same_to_the_last_bit_in_any_company(students, name):
+    student = students[name]
+    alone = {}
+    for text in TEXTS:
+        student.model.eval()  # forgets
+        alone |= student._texts.of(student, [text])
+    student.model.eval()
+    part_by_part = student._texts.of(student, TEXTS[4:6]) | student._texts.of(student, TEXTS[::-1])
+    student.model.eval()
+    together = student._texts.of(student, [*TEXTS, "something else", *TEXTS])
+    for text in TEXTS:
+        assert torch.equal(alone[text], together[text])
+        assert torch.equal(alone[text], part_by_part[text])
+
+
+def test_only_the_last_texts_are_kept(students, counted, monkeypatch):
+    monkeypatch.setattr(texts, "TEXTS", 4)
+    student = students["match"]
+    found = student._texts.of(student, TEXTS)  # more than fit are answered all the same
+    assert len(found) == len(TEXTS) and counted["match"] == 2 * ROWS
+    student._texts.of(student, TEXTS[-4:])
+    assert counted["match"] == 2 * ROWS
+    student._texts.of(student, [TEXTS[-4], TEXTS[0]])
+    assert counted["match"] == 3 * ROWS
+    student._texts.of(student, [TEXTS[-4]])  # was asked again, so it stayed
+    assert counted["match"] == 3 * ROWS
+
+
+def _by_optimizer(student):
+    tower = getattr(student.model, "owlvit", student.model).text_model
+    optimizer = torch.optim.AdamW(tower.parameters(), lr=0.05)
+    student.embed_texts(student.encode(["red square"]))[0, 0].backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _by_training(student):
+    student.model.train()
+    _by_optimizer(student)
+    student.model.eval()
+
+
+def _by_adapter(student):
+    lora.add(student.model, 2, 0)
+    student.model.train()
+    with torch.no_grad():
+        for weight_name, weight in student.model.named_parameters():
+            if "lora_B" in weight_name:
+                weight.fill_(0.05)
+    lora.merge(student.model)
+    student.model.requires_grad_(True)
+    student.model.eval()
+
+
+def _by_loading(student):
+    state = {key: value * 1.1 + 0.01 for key, value in student.model.state_dict().items()}
+    student.model.load_state_dict(state)
+
+
+def _by_assigning(student):
+    state = {key: value * 1.1 + 0.01 for key, value in student.model.state_dict().items()}
+    student.model.load_state_dict(state, assign=True)
+
+
+@pytest.mark.parametrize("name", ["locate", "match"])
+@pytest.mark.parametrize(
+    "change", [_by_optimizer, _by_training, _by_adapter, _by_loading, _by_assigning]
+)
+def test_new_weights_forget_the_old_weights_texts(images, name, change):
+    student = create_students(WORDS, ["red", "green"], seed=5)[name]
+    before = student._texts.of(student, ["red square"])["red square"]
+    change(student)
+    after = student._texts.of(student, ["red square"])["red square"]
+    with torch.inference_mode():
+        direct = student.embed_texts(student.encode(["red square"]))[0]
+    assert torch.allclose(after, direct, atol=1e-5)
+    assert not torch.allclose(after, before, atol=1e-3)
+
+
+def test_training_neither_reads_nor_fills_the_known_texts(students, images, counted):
+    student = students["match"]
+    student.answer([_calls("match")], images)
+    student.model.train()
+    tokens = student.encode(["red square", "green circle"])
+    assert student.embed_texts(tokens).requires_grad
+    student._texts.of(student, TEXTS)
+    assert not student._texts._known
+    student.model.eval()
+    assert not any("text_vectors" in key for key in student.model.state_dict())
+
+
+def _one_by_one(student, calls, images):
+    """The heads of `locate` asked one region and one text at a time."""
+    outputs = []
+    for call in calls:
+        parts = []
+        for view, pixels in student._look(images.get(call.image_id), call.region):
+            with torch.inference_mode():
+                vectors = student.embed_texts(student.encode([call.texts[0]]))[None]
+                features = student.embed_images(torch.from_numpy(pixels[None]))
+                logits, boxes = student.heads(features, vectors)
+            scores = logits[0, :, 0].sigmoid().numpy()
+            parts.append(student._kept(view, boxes[0].numpy(), scores))
+        outputs.append(student._joined(call.region, parts))
+    return outputs
+
+
+def test_the_heads_of_a_batch_give_what_they_give_one_by_one(students, images, monkeypatch):
+    student = students["locate"]
+    monkeypatch.setattr(student, "settings", LocateSettings(0.0, 0.9, 100.0, 2.0))
+    regions = [(0.0, 0.0, 100.0, 100.0), REGION, (5.0, 30.0, 80.0, 60.0)]
+    asked = {0: TEXTS[:5], 1: TEXTS[2:3], 2: TEXTS[1:4]}  # more texts of one region than of another
+    calls = [Call("locate", str(k), regions[k], (text,)) for k in asked for text in asked[k]]
+    calls.append(Call("locate", "wide", (0.0, 0.0, 400.0, 100.0), (TEXTS[0],)))
+    passes = []
+    own = student.heads
+    monkeypatch.setattr(student, "heads", lambda *given: passes.append(1) or own(*given))
+    together = student.answer(calls, images)
+    assert len(passes) == 1
+    for call, mine, its in zip(calls, together, _one_by_one(student, calls, images), strict=True):
+        assert len(mine.boxes) == len(its.boxes) > 5, call
+        assert np.allclose(sorted(mine.scores), sorted(its.scores), atol=1.5e-4)
+        # Two boxes of equal score may come in either order.
+        assert np.allclose(sorted(mine.boxes), sorted(its.boxes), atol=0.015)

@@ -7,9 +7,10 @@ import time
 import pytest
 import torch
 
+from sdvp_core.base import parallel
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.images import ImageStore
-from sdvp_core.base.parallel import side_by_side
+from sdvp_core.base.parallel import leave_a_core, side_by_side
 
 
 def double(number, tell):
@@ -27,6 +28,18 @@ def break_down(tell):
 
 def ended_from_outside(tell):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("cores", "given", "left"), [(4, 4, 3), (4, 2, 2), (2, 2, 1), (1, 1, 1)])
+def test_a_core_is_left_and_no_thread_added(monkeypatch, cores, given, left):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(parallel, "_cores", lambda: cores)
+    try:
+        torch.set_num_threads(given)
+        leave_a_core()
+        assert torch.get_num_threads() == left
+    finally:
+        torch.set_num_threads(before)
 
 
 def endless(path, tell):

@@ -1,12 +1,15 @@
 """dvc.yaml against the code: DVC sees no imports, so this does."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from sdvp_core.base.params import Task
 
 ROOT = Path(__file__).parent.parent
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -66,6 +69,55 @@ def test_deps_name_no_code_that_a_stage_does_not_use(name):
     idle = [dep for dep in code if not any(f == dep or f.startswith(dep + "/") for f in reached)]
     # A reader is found by its name in params.yaml, so no import shows `tasks` to be used.
     assert idle == [] and all((ROOT / dep).exists() for dep in code)
+
+
+# Sections that a method of `Params` reads; other names are the sections' own.
+SECTIONS_READ = {
+    "task": {"tasks"},
+    "teacher": {"teachers"},
+    "link": {"sequence"},
+    "chain": {"sequence"},
+    "supervise_of": {"supervise", "sequence"},
+    "distill_of": {"distill", "sequence"},
+}
+UNTRACKED = {"run"}  # settings of the machine
+NOT_OF_BASE = {"sequence", "seed"}  # what the same script reads for a link alone
+
+
+def _sections_read(script: str) -> set[str]:
+    """Sections of params.yaml that a script, or code it imports, takes from the checked params."""
+    found = set()
+    for file in _reached(script) - {"sdvp_core/base/params.py"}:
+        text = (ROOT / file).read_text()
+        if re.search(r"\bParams\b|load_params", text):
+            for name in re.findall(r"\b_?params\.(?!yaml)(\w+)", text):
+                found |= SECTIONS_READ.get(name, {name})
+    return found - UNTRACKED
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_params_cover_what_a_stage_reads(name):
+    read = _sections_read(_script(STAGES[name])) - (NOT_OF_BASE if name == "baseline" else set())
+    tracked = {entry.split(".")[0] for entry in STAGES[name]["params"]}
+    assert read - tracked == set(), f"add to the params of {name} in dvc.yaml"
+
+
+@pytest.mark.parametrize("name", ["prepare", "generate", "execute", "baseline", "evaluate"])
+def test_the_scene_of_the_own_task_is_tracked(name):
+    """As part of the task: DVC refuses a key that params.yaml leaves to its default."""
+    key = "item.task" if "sequence" in PIPELINE[name]["foreach"] else "key"
+    assert f"tasks.${{{key}}}" in STAGES[name]["params"]
+    assert "scene" in Task.model_fields and "tasks" in _sections_read(_script(STAGES[name]))
+
+
+def test_every_param_that_is_tracked_is_there():
+    """A key of dvc.yaml that params.yaml does not have stops `dvc repro`."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name, stage in STAGES.items():
+        for entry in stage["params"]:
+            section, *rest = entry.split(".")
+            assert section in values, (name, entry)
+            assert not rest or "$" in rest[0] or rest[0] in values[section], (name, entry)
 
 
 def test_imports_run_one_way():

@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import io
 import json
@@ -13,19 +14,22 @@ from PIL import Image
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.images import ImageStore
-from sdvp_core.base.records import EXECUTIONS, IMAGES, SUPERVISION
+from sdvp_core.base.records import EXECUTIONS, IMAGES, PROGRAMS, QUESTIONS, SUPERVISION
 from sdvp_core.base.tables import write_table
+from sdvp_core.command.dataset import describe_release, validate_release
 from sdvp_core.evaluate.compare import evaluate_link
 from sdvp_core.modules.call import Call, Output
-from sdvp_core.report.card import Release, Source, write_release
-from sdvp_core.report.columns import MEANINGS
+from sdvp_core.report import columns
+from sdvp_core.report.card import Release, Source
 from sdvp_core.report.gallery import LinkTables, collect, trace_html
 from sdvp_core.report.html import build
 from sdvp_core.report.plots import curves
+from sdvp_core.report.release import Traced, write_release
 from sdvp_core.report.summary import Results, matrices, pooled_targets, summarise
 from sdvp_core.report.tables import TARGETS, all_tables
 from sdvp_core.report.text import MISSING, clean, interval, markdown_cell, points
 from sdvp_core.report.views import trace_view
+from sdvp_core.teacher.accuracy import Tally
 
 HOSTILE = '</pre><script>alert("x")</script><img src="http://evil.example/x" onerror=alert(1)>'
 LINK = re.compile(r"(?<!\\)\]\(")  # a bracket that is not escaped
@@ -86,7 +90,7 @@ def test_the_summary_has_the_promised_keys_and_units(results):
     summary = summarise(results)
     assert set(summary) == {
         *("links", "forgetting", "forgetting_without_self_distillation", "unseen", "targets"),
-        *("minutes", "versions"),
+        *("targets_meant", "minutes", "versions"),
     }
     viper = summary["links"]["a"]["dialects"]["viper"]
     assert set(viper) == {
@@ -111,6 +115,9 @@ def test_unseen_tasks_are_compared_from_the_base_to_the_last_link(results):
 def test_targets_of_several_links_are_weighed_by_their_steps(results):
     assert pooled_targets(results.targets)["vqa"]["none"] == pytest.approx(0.825)
     assert pooled_targets(results.targets)["locate"]["none"] == pytest.approx(0.8)
+    other = {"c": {"vqa": {"name": {"accuracy": 0, "n": 1, "meant_accuracy": 0.5, "meant_n": 10}}}}
+    both = Results([], results.targets | other)
+    assert summarise(both)["targets_meant"] == {"vqa": {"name": pytest.approx(0.8)}}
 
 
 def test_a_module_that_every_strategy_asks_the_same_has_one_number(results):
@@ -118,6 +125,19 @@ def test_a_module_that_every_strategy_asks_the_same_has_one_number(results):
     assert [row for row in found.rows if row[1] == "locate"] == [
         ("b", "locate", "all steps", "80.0", "none", "1")
     ]
+
+
+def test_modules_before_a_link_are_those_after_the_earlier_one(results):
+    a, b = copy.deepcopy(results.evaluations)
+    a["tasks"]["a"]["modules"] = {"vqa": {"before": 0.4, "after": 0.7, "n": 9}}
+    b["tasks"]["a"]["modules"] = {"vqa": {"before": None, "after": 0.65, "n": 9}}
+    for evaluation, after in ((a, 0.5), (b, 0.6)):
+        evaluation["tasks"]["new"]["modules"] = {"vqa": {"before": None, "after": after, "n": 9}}
+    found = next(t for t in all_tables(Results([a, b]))[TARGETS] if "Steps of each" in t.title)
+    assert {row[:2]: row[3] for row in found.rows} == {
+        ("a", "a"): "40.0", ("a", "new"): MISSING, ("b", "a"): "70.0", ("b", "new"): "50.0",
+    }  # fmt: skip
+    assert "base students are checked on the link's own task alone" in found.note
 
 
 def test_the_matrix_takes_each_entry_from_whoever_measured_it(results):
@@ -194,8 +214,8 @@ STEPS = [
          drop_reason="low " + HOSTILE, target_answer="red",
          teacher_text="What color is the square?", oracle_answer='"red"'),
     step(2, "match", "red square | blue square", [10, 10, 30, 30], [0.2, 0.7], agree=True,
-         target_answer="blue square", target_topk=[{"answer": "blue square", "probability": 0.9},
-         {"answer": "red square", "probability": 0.1}], oracle_answer="[0,1]"),
+         target_answer="blue square", target_topk=[{"answer": "red square", "probability": 0.1},
+         {"answer": "blue square", "probability": 0.9}], oracle_answer="[0,1]"),
 ]  # fmt: skip
 
 
@@ -344,7 +364,8 @@ def image_row(image_id, colour):
 @pytest.fixture
 def tables(tmp_path):
     """Eight executions on eight images; the even ones are viper, the first four are wrong."""
-    executions, supervision, images, questions = [], [], [], {}
+    made = tmp_path / "made"
+    executions, supervision, images, programs, questions = [], [], [], [], {}
     for n in range(8):
         dialect = "visprog" if n % 2 else "viper"
         where = {"execution_id": f"e{n}", "question_id": f"q{n % 6}", "dialect": dialect}
@@ -352,7 +373,7 @@ def tables(tmp_path):
             {
                 **where,
                 "program_id": f"p{n}",
-                "student_set": "base",
+                "student_set": "base forced" if n in (6, 7) else "base",
                 "status": "ok",
                 "answer": '"blue"',
                 "correct": n >= 4,
@@ -369,15 +390,24 @@ def tables(tmp_path):
                     "program_id": f"p{n}",
                     "task": "shapes",
                     "group_id": f"g{n}",
+                    "forced": n in (6, 7),  # the images of 0 and 1 once more
                     "kept": row.get("kept", True),
                 }
             )
         questions[f"q{n % 6}"] = {"question": HOSTILE, "image_ids": [f"i{n % 6}"], "answer": "red"}
+        programs.append(where | {"program_id": f"p{n}", "program": HOSTILE, "source": "llm"})
+        del programs[-1]["execution_id"]
         images.append(image_row(f"i{n}", (20 * n, 90, 90)))
-    write_table(tmp_path / "executions.parquet", executions, EXECUTIONS)
-    write_table(tmp_path / "supervision.parquet", supervision, SUPERVISION)
-    write_table(tmp_path / "images.parquet", images, IMAGES)
-    return LinkTables("my link", tmp_path / "supervision.parquet", tmp_path / "executions.parquet",
+    executions.append(executions[0] | {"execution_id": "no step", "status": "limit", "steps": 0})
+    rows = [{"question_id": name, "split": "distill", **row} for name, row in questions.items()]
+    rows[5]["image_ids"] = ["i5", "i7"]  # of which no step looks at the second
+    rows.append({"question_id": "of the test", "split": "test"})
+    write_table(made / "questions.parquet", rows, QUESTIONS)
+    write_table(made / "programs.parquet", programs, PROGRAMS)
+    write_table(made / "executions.parquet", executions, EXECUTIONS)
+    write_table(made / "supervision.parquet", supervision, SUPERVISION)
+    write_table(made / "images.parquet", images, IMAGES)
+    return LinkTables("my link", made / "supervision.parquet", made / "executions.parquet",
                       questions, {"p0": HOSTILE}, ImageStore(images[:5]))  # fmt: skip
 
 
@@ -396,17 +426,24 @@ def test_the_gallery_asks_no_question_twice_and_bears_a_missing_image(tables):
     assert_harmless(trace_html({}, "q", "p", [], "yes"))
 
 
-RELEASE = Release(sources=(Source("shapes", "Apache-2.0", "rendered", True),), url="https://a.b/c",
-                  targets={"vqa": {"none": 0.7}})  # fmt: skip
+RELEASE = Release(
+    sources=(Source("shapes", "Apache-2.0", "rendered", pixels=True, texts=True),),
+    url="https://a.b/c",
+    targets={"vqa": {"none": 0.7, "name": 0.6}},
+    targets_meant={"vqa": {"name": 0.95}},
+)
+NAMED = {"executions.parquet", "images.parquet", "programs.parquet", "questions.parquet"}
 
 
 def release(tables, folder, about=RELEASE):
-    images = tables.supervision.parent / "images.parquet"
-    return write_release(folder, {"my link": tables.supervision}, {"shapes": images}, about)
+    link = Traced("shapes", tables.supervision, tables.executions)
+    return write_release(folder, {"my link": link}, {"shapes": tables.supervision.parent}, about)
 
 
 def test_every_released_column_has_a_meaning():
-    assert set(MEANINGS) == set(SUPERVISION.names)
+    for table in (columns.STEPS, columns.ASKED, columns.WRITTEN, columns.EXECUTED):
+        assert set(table.meanings) == set(table.schema.names)
+    assert set(columns.IMAGE_MEANINGS) == set(columns.PICTURES.schema.names)
 
 
 def test_a_release_is_whole_checked_and_the_same_twice(tables, tmp_path):
@@ -415,7 +452,11 @@ def test_a_release_is_whole_checked_and_the_same_twice(tables, tmp_path):
     assert counts == {"steps": 24, "kept": 16, "images": 6}
     sums = (tmp_path / "one" / "SHA256SUMS").read_text().splitlines()
     names = {line.split("  ")[1] for line in sums}
-    assert names == {"README.md", "croissant.json", "data/my-link.parquet", "images.parquet"}
+    assert names == {"README.md", "croissant.json", "data/my-link.parquet", *NAMED}
+    assert "24 steps" in validate_release(tmp_path / "one")
+    lines = [line.split() for line in describe_release(tmp_path / "one").splitlines()]
+    assert lines[0][3:] == ["steps", "kept", "forced"]
+    assert lines[1] == ["shapes", "viper", "locate", "4", "4", "1"]
     for line in sums:
         digest, name = line.split("  ")
         data = (tmp_path / "one" / name).read_bytes()
@@ -431,6 +472,12 @@ def test_pixels_and_local_paths_of_third_party_images_stay_at_home(tables, tmp_p
     assert all(hashlib.sha256(row["bytes"]).hexdigest() == row["sha256"] for row in opened)
     for sources in ((), (Source("shapes", "unknown", "web", False),)):
         release(tables, tmp_path / "closed", Release(sources=sources))
+        assert "steps" in validate_release(tmp_path / "closed")
+        assert not (tmp_path / "closed" / "questions.parquet").exists()
+        assert not (tmp_path / "closed" / "programs.parquet").exists()
+        card = card_of(tmp_path / "closed")
+        assert "programs of shapes are not in this dataset" in card
+        assert "programs.parquet" not in card.replace(columns.MEANINGS["program_id"], "")
         closed = pq.read_table(tmp_path / "closed" / "images.parquet")
         assert closed.column_names == ["task", "image_id", "width", "height", "sha256"]
     for folder in ("open", "closed"):
@@ -444,9 +491,63 @@ def test_the_card_can_be_read_by_the_hub(tables, tmp_path):
     front = yaml.safe_load(head)
     assert front["license"] == "cc-by-4.0" and front["size_categories"] == ["n<1K"]
     assert front["configs"][0]["data_files"][0]["path"] == "data/my-link.parquet"
-    assert "| my link | shapes | viper | vqa | 4 | 0 |" in body
-    assert "| vqa | none | 70.0% |" in body
+    assert "| my link | shapes | viper | vqa | 4 | 0 | 1 |" in body
+    assert {c["config_name"] for c in front["configs"]} >= {"my-link", "programs", "questions"}
+    assert f"| vqa | none | 70.0% | {MISSING} |" in body
+    assert "| vqa | name | 60.0% | 95.0% |" in body
     assert "<script" not in body and all(f"| {name} |" in body for name in SUPERVISION.names)
+
+
+def card_of(folder):
+    return " ".join((folder / "README.md").read_text().split())
+
+
+def test_the_card_tells_forced_steps_and_repeated_calls(tables, tmp_path):
+    release(tables, tmp_path)
+    card = card_of(tmp_path)
+    assert "6 are of executions with the teacher's outputs handed on (`forced`), 18 of" in card
+    assert "18 calls are distinct in module, image, region and text" in card
+    assert "Every program was run twice" in card and "`handed` in `arguments`" in card
+    rows = [row | {"forced": False} for row in pq.read_table(tables.supervision).to_pylist()]
+    write_table(tables.supervision, rows, SUPERVISION)
+    release(tables, tmp_path)
+    assert "run twice" not in card_of(tmp_path) and "other students" in card_of(tmp_path)
+
+
+def test_what_kept_means_is_what_the_training_does():
+    from sdvp_core.distill.link import HELD_OUT
+
+    assert f"{HELD_OUT:.0%} of the groups" in columns.MEANINGS["kept"]
+
+
+def python_of(card, word):
+    return next(code for code in re.findall(r"```python\n(.*?)```", card, re.S) if word in code)
+
+
+def test_the_comparison_in_the_card_judges_as_the_project_does(tables, tmp_path, monkeypatch):
+    wrong = [  # an answer, options, one option, and boxes of which one is not there
+        STEPS[1] | {"target_answer": "blue"},
+        STEPS[2] | {"oracle_answer": "[1,0]"},
+        STEPS[2] | {"text": "red square", "target_topk": [{"answer": "", "probability": 0.4}],
+                    "oracle_answer": "[1]"},
+        STEPS[0] | {"oracle_answer": "[[12,12,30,30],[80,80,90,90]]"},
+        STEPS[0] | {"oracle_answer": "[[12,12,30,30]]"},
+    ]  # fmt: skip
+    silent = [STEPS[1] | {"target_answer": None}, STEPS[0] | {"oracle_answer": None}]
+    rows = [
+        row | {"step_id": f"s{n}", "task": "shapes", "dialect": "viper", "image_id": "i0",
+               "kept": True, "target_confidence": None if row is silent[0] else 0.9}
+        for n, row in enumerate([*STEPS, *STEPS, *wrong, *silent])
+    ]  # fmt: skip
+    write_table(tables.supervision, rows, SUPERVISION)
+    release(tables, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(python_of((tmp_path / "README.md").read_text(), "target_is_right"), found)
+    tally = Tally()
+    assert len(list(tally.watch(pq.read_table(tables.supervision).to_pylist()))) == len(rows)
+    by_module = found["right"].groupby(found["judged"].module).mean().round(4).to_dict()
+    assert by_module == tally.accuracy() == {"locate": 0.5, "match": 0.5, "vqa": 0.6667}
 
 
 def test_croissant_names_every_file_and_column(tables, tmp_path):
@@ -454,6 +555,8 @@ def test_croissant_names_every_file_and_column(tables, tmp_path):
     about = json.loads((tmp_path / "croissant.json").read_text())
     assert about["conformsTo"].endswith("/1.0") and about["url"] == "https://a.b/c"
     files = {f["@id"]: f["sha256"] for f in about["distribution"]}
+    assert set(files) == {"data/my-link.parquet", *NAMED}
+    assert {f"{r['name']}.parquet" for r in about["recordSet"]} == {"my-link.parquet", *NAMED}
     for name, digest in files.items():
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
     steps = next(r for r in about["recordSet"] if r["name"] == "my-link")
@@ -463,8 +566,61 @@ def test_croissant_names_every_file_and_column(tables, tmp_path):
     assert [p["name"] for p in by_name["target_boxes"]["subField"]] == ["box", "score"]
 
 
+def test_every_id_of_a_step_leads_somewhere(tables, tmp_path):
+    release(tables, tmp_path / "out")
+    found = {
+        name: pq.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist()
+        for name in ("executions", "programs", "questions", "images")
+    }
+    by_id = {row["execution_id"]: row for row in found["executions"]}
+    assert by_id["e7"]["forced"] and not by_id["e0"]["forced"] and by_id["e7"]["link"] == "my link"
+    assert by_id["no step"]["status"] == "limit"
+    assert {row["program_id"] for row in found["programs"]} == {f"p{n}" for n in range(8)}
+    assert all(row["program"] == HOSTILE for row in found["programs"])
+    asked = {row["question_id"]: row for row in found["questions"]}
+    assert set(asked) == {f"q{n}" for n in range(6)}  # none of the test
+    assert (asked["q0"]["question"], asked["q0"]["answer"]) == (HOSTILE, "red")
+    assert {row["image_id"] for row in found["images"]} == {f"i{n}" for n in (*range(6), 7)}
+
+
+def test_the_card_joins_steps_with_programs_and_questions(tables, tmp_path, monkeypatch):
+    release(tables, tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    found = {}
+    for word in ("kept = steps", "programs = pd"):
+        exec(python_of(card, word), found)
+    assert len(found["whole"]) == len(found["steps"]) == 24
+    assert set(found["whole"].program) == set(found["whole"].question) == {HOSTILE}
+
+
+@pytest.mark.parametrize("name", ["executions", "programs", "questions", "images"])
+def test_a_release_with_an_id_that_leads_nowhere_is_refused(tables, tmp_path, name):
+    release(tables, tmp_path / "out")
+    path = tmp_path / "out" / f"{name}.parquet"
+    short = pq.read_table(path)
+    pq.write_table(short.slice(1), path)
+    with pytest.raises(UserError, match=f"{name}.parquet differs from its checksum"):
+        validate_release(tmp_path / "out")
+    sums = tmp_path / "out" / "SHA256SUMS"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    lines = [line for line in sums.read_text().splitlines() if path.name not in line]
+    sums.write_text("\n".join([*lines, f"{digest}  {path.name}"]))
+    with pytest.raises(UserError, match=rf"is not in {name}\.parquet"):
+        validate_release(tmp_path / "out")
+
+
+def test_a_release_without_its_executions_is_not_whole(tables, tmp_path):
+    release(tables, tmp_path / "out")
+    sums = tmp_path / "out" / "SHA256SUMS"
+    lines = sums.read_text().splitlines()
+    sums.write_text("\n".join(line for line in lines if "executions" not in line))
+    with pytest.raises(UserError, match=r"does not list executions\.parquet"):
+        validate_release(tmp_path / "out")
+
+
 def test_a_release_that_cannot_be_whole_says_why(tables, tmp_path):
     with pytest.raises(UserError, match="sequence"):
         write_release(tmp_path, {}, {})
     with pytest.raises(UserError, match="6 images"):
-        write_release(tmp_path, {"x": tables.supervision}, {})
+        write_release(tmp_path, {"x": Traced("t", tables.supervision, tables.executions)}, {})

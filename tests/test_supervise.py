@@ -19,6 +19,7 @@ from sdvp_core.base.params import Supervise
 from sdvp_core.base.records import (
     ANNOTATIONS,
     EXECUTIONS,
+    FORCED,
     IMAGES,
     QUESTIONS,
     STEPS,
@@ -179,6 +180,7 @@ def test_the_tables_are_what_one_pass_over_everything_in_memory_gives(
     origins = {
         row["execution_id"]: {key: row[key] for key in ("question_id", "program_id", "dialect")}
         | {"task": "t", "group_id": questions[row["question_id"]]["group_id"]}
+        | {"forced": (row["student_set"] or "").endswith(FORCED)}
         for row in iterate_rows(links / "executions.parquet")
     }
     traces: dict[str, list] = {}

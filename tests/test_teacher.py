@@ -437,6 +437,13 @@ def test_every_step_has_a_row_and_every_rejected_one_its_reason(teacher, world, 
     assert write_table(tmp_path / "supervision.parquet", made, SUPERVISION) == len(made)
 
 
+def test_columns_of_the_execution_are_passed_on(teacher, world):
+    images, rows = world
+    given = [[s | {"forced": True} for s in traces(rows)[0]], traces(rows)[1]]
+    made = list(label(given, teacher, images, Supervise()))
+    assert [row["forced"] for row in made] == [True] * 7 + [None] * 7
+
+
 def test_kept_rows_become_samples_once_each(teacher, world):
     images, rows = world
     made = list(label(traces(rows) * 2, teacher, images, Supervise()))
@@ -578,9 +585,14 @@ def test_after_a_search_in_vain_the_teacher_looks_at_what_it_finds_by_the_name(
         teacher, "inside",
         lambda seen, text, region, least=0.0: [(there, 0.9)] if text == "red object" else [],
     )  # fmt: skip
-    for name, region in (("red object", there), ("blue object", tuple(whole))):
+    about_it, about_other = "What color is it?", "What color is the blue object?"
+    for name, text, region in (
+        ("red object", about_it, there),
+        ("blue object", about_it, tuple(whole)),  # the teacher does not find it either
+        ("red object", about_other, tuple(whole)),  # what is asked about was not searched for
+    ):
         find = step(0, "locate", name, whole, [], image_id="i0")
-        query = step(1, "vqa", "What color is it?", whole, "red", (0,), image_id="i0")
+        query = step(1, "vqa", text, whole, "red", (0,), image_id="i0")
         settings = Supervise(adapter={"vqa": strategy})
         row = list(label([[find, query]], teacher, images, settings))[1]
         assert tuple(row["teacher_region"]) == (region if strategy == "name" else tuple(whole))

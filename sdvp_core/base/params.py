@@ -14,6 +14,7 @@ Split = Literal["train", "distill", "val", "test"]
 Strategy = Literal["none", "name", "lineage", "box"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -31,7 +32,8 @@ class Run(Section):
     """
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1
-    held: Count = 64  # programs suspended at once
+    held: Count = 64  # programs suspended at once, each in a process
+    parked: Annotated[int, Field(ge=0)] = 0  # further ones, as dumps in memory
 
 
 class Task(Section):
@@ -73,7 +75,8 @@ class Pretrain(Section):
     vqa: Schedule
     locate: Schedule
     match: Schedule
-    replay: dict[ModuleName, Count] = {}  # inputs kept for self-distillation
+    # Inputs kept for self-distillation; of `locate`, regions with all that is asked of them.
+    replay: dict[ModuleName, Count] = {}
 
 
 class Teacher(Section):
@@ -105,6 +108,9 @@ class Supervise(Section):
 
     adapter: dict[ModuleName, Strategy] = {"vqa": "name", "locate": "none", "match": "name"}
     min_confidence: dict[ModuleName, Fraction] = {}
+    # Names that other steps search for, of which the teacher says what they find in each region that
+    # `locate` searched. Worth it where programs ask the same few names of the same places.
+    contrast: Annotated[int, Field(ge=0)] = 0
     measured_steps: Count = 2000  # steps on which every strategy is measured
 
 
@@ -114,17 +120,26 @@ class Distill(Section):
 
     alpha: Fraction = 0.5
     temperature: Annotated[float, Field(gt=0)] = 2.0
-    self_distillation: Annotated[float, Field(ge=0)] = 1.0  # lambda; 0 turns it off
+    # Lambda, of all modules or of each (1 where it is not named); 0 turns it off.
+    self_distillation: Weight | dict[ModuleName, Weight] = 1.0
     lora: Count | None = None  # rank; null trains all weights
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     control: Literal["none", "shuffled", "oracle"] = "none"  # targets permuted, or true ones
     # How views of `locate` are seen at random: left to right, or upside down and turned too, which
     # suits pictures that have no up. Never where a text asked of them names such a side.
     mirror: Literal["none", "sides", "all"] = "sides"
+    # Which patch learns a box: the nearest, or (DETR's Hungarian matching) the one that fits best
+    # already, which disturbs a trained checkpoint least.
+    assignment: Literal["nearest", "hungarian"] = "nearest"
     vqa: Schedule
     locate: Schedule
     match: Schedule
     replay: dict[ModuleName, Count] = {}  # inputs this link leaves for later links
+
+    def self_distillation_of(self, module: str) -> float:
+        """Lambda of one module."""
+        weight = self.self_distillation
+        return weight.get(module, 1.0) if isinstance(weight, dict) else weight
 
 
 class Evaluate(Section):

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 BOX = pa.list_(pa.float32(), 4)
+FORCED = " forced"  # what a student set's name ends with where a teacher's outputs were handed on
 
 OBJECT = pa.struct(
     [
@@ -77,7 +78,7 @@ EXECUTIONS = pa.schema(
         ("program_id", pa.string()),
         ("question_id", pa.string()),
         ("dialect", pa.string()),
-        ("student_set", pa.string()),
+        ("student_set", pa.string()),  # with FORCED at its end under teacher forcing
         ("status", pa.string()),  # ok, program_error, limit, forbidden, module_error
         ("error", pa.string()),
         ("answer", pa.string()),  # JSON value, null unless status is ok
@@ -92,7 +93,8 @@ STEPS = pa.schema(
         ("index", pa.int32()),
         ("parents", pa.list_(pa.int32())),  # indices of the steps this one's region came from
         ("module", pa.string()),  # locate, vqa, match, ...
-        ("arguments", pa.string()),  # JSON object, as the program gave them
+        # JSON object, as the program gave them; under `handed` the output it got for the student's
+        ("arguments", pa.string()),
         ("text", pa.string()),  # question, object name; options of `match` joined by " | "
         ("image_id", pa.string()),
         ("region", BOX),
@@ -110,6 +112,7 @@ SUPERVISION = pa.schema(
         ("task", pa.string()),
         ("dialect", pa.string()),
         ("group_id", pa.string()),
+        ("forced", pa.bool_()),  # of an execution in which the teacher's outputs were handed on
         ("adapter", pa.string()),  # none, name, lineage, box
         ("pointer", pa.string()),  # the words that say which thing is meant, or null
         ("teacher_text", pa.string()),
@@ -123,6 +126,20 @@ SUPERVISION = pa.schema(
         ("drop_reason", pa.string()),
         ("oracle_answer", pa.string()),  # JSON in the form of `output`, where annotations allow
         ("module_revision", pa.string()),
+        ("teacher_revision", pa.string()),
+    ]
+)
+CONTRASTS = pa.schema(  # what else the teacher was asked about the regions that steps searched
+    [
+        ("module", pa.string()),  # locate
+        ("image_id", pa.string()),
+        ("group_id", pa.string()),
+        ("region", BOX),
+        ("text", pa.string()),
+        ("target_boxes", pa.list_(SCORED_BOX)),
+        ("target_confidence", pa.float32()),
+        ("kept", pa.bool_()),
+        ("oracle_answer", pa.string()),
         ("teacher_revision", pa.string()),
     ]
 )

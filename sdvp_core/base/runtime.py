@@ -76,12 +76,26 @@ def seed_everything(seed: int) -> None:
 
 
 def pick_device(wanted: str) -> str:
-    """ "auto" -> "cuda" where there is one, else "cpu"; any other name is returned as it is."""
-    if wanted != "auto":
+    """ "auto" -> "cuda" where there is one, else "cpu"; any other name is tried and returned.
+
+    Raises ``UserError`` for a name that torch does not know and for a device that is not there.
+    """
+    if wanted == "cpu":
         return wanted
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=wanted).tolist()
+    # A torch built without CUDA says so by an assertion; of a name it does not know by others.
+    except (RuntimeError, AssertionError, ImportError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:300]
+        raise UserError(
+            f"The device {wanted!r} cannot be used here ({reason}): give auto, cpu, or a GPU that "
+            "this machine has (cuda, cuda:1)."
+        ) from None
+    return wanted
 
 
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
@@ -126,14 +140,22 @@ def code_revision(*folders: str) -> str:
     return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
 
 
-def minutes() -> dict[str, float]:
-    """Minutes of each stage's last finished run in this checkout, as far as known."""
+def minutes(stages: Iterable[str]) -> float:
+    """Minutes that the last finished runs of these stages took in this checkout, as far as known.
+
+    A stage is named by its command: "pretrain", "prepare:shapes_gqa", "evaluate:base:shapes_count".
+    """
+    known = _known_minutes()
+    return sum(known.get(stage, 0.0) for stage in stages)
+
+
+def _known_minutes() -> dict[str, float]:
     path = _minutes_file()
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _note_minutes(name: str, spent: float) -> None:
-    known = minutes()
+    known = _known_minutes()
     known[name] = round(spent, 3)
     write_json(_minutes_file(), known)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from sdvp_core.modules.call import Module
 from sdvp_core.modules.students import revision
 
 Row = dict[str, Any]
+Item = tuple[Row, str | None, tuple[str, ...]]  # a row, its fault, the ids of its images
 DIALECTS = ("visprog", "viper")
 SHARD = 1024  # rows
 
@@ -43,19 +44,9 @@ def run_file(
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: --images names the folder of the images.")
-    rows = list(_read(file))
-    faults = [_fault(row) for row in rows]
-    good = [row for row, fault in zip(rows, faults, strict=True) if fault is None]
-    ids, annotations = _told_apart(good)
-    names = {
-        image_id: name
-        for row, mine in zip(good, ids, strict=True)
-        for image_id, name in zip(mine, _names(row), strict=True)
-    }
+    items, names, annotations = _checked(_read(file))
     images = ImageStore({"image_id": i, "path": str(folder / name)} for i, name in names.items())
     modules = load_modules(students, annotations, device)
-    mine = iter(ids)
-    items = [(row, f, next(mine) if f is None else ()) for row, f in zip(rows, faults, strict=True)]
     made_of = sorted(set(names.values())), students, pick_device(device), held
     shards = cache_folder("run", _key(file, folder, *made_of))
     with Sandbox(Limits(), held) as sandbox:
@@ -86,7 +77,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _computed(
-    shard: list[tuple[Row, str | None, tuple[str, ...]]],
+    shard: list[Item],
     traces: Callable[[list[Job]], Iterator[Trace]],
     images: ImageStore,
     names: Mapping[str, str],
@@ -144,6 +135,43 @@ def _read(file: Path) -> Iterator[Row]:
             yield row if isinstance(row, dict) else {"fault": "not a JSON object"}
 
 
+def _checked(rows: Iterable[Row]) -> tuple[list[Item], dict[str, str], list[Row]]:
+    """The rows with their faults, the name of the image with each id, and all annotations.
+
+    Rows may annotate one image each in its own way: then it has an id for each way.
+    """
+    ways: dict[str, dict[str, str]] = {}  # by name: its annotations as JSON, and the id
+    items, names, annotations = [], {}, {}
+    for row in rows:
+        fault, given = _annotated(row)
+        asked = () if fault is not None else _names(row)
+        ids = tuple(_image_id(name, given.get(name), ways) for name in asked)
+        items.append((row, fault, ids))
+        for name, image_id in zip(asked, ids, strict=True):
+            names[image_id] = name
+            if name in given:
+                annotations[image_id] = given[name] | {"image_id": image_id}
+    return items, names, list(annotations.values())
+
+
+def _annotated(row: Row) -> tuple[str | None, dict[str, Row]]:
+    """What is wrong with a row, if anything, and its annotations by the image's name."""
+    fault = _fault(row)
+    if fault is not None:
+        return fault, {}
+    try:
+        return None, {one["image_id"]: one for one in annotation_rows(row, _names(row))}
+    except ValueError as error:
+        return str(error), {}
+
+
+def _image_id(name: str, annotation: Row | None, ways: dict[str, dict[str, str]]) -> str:
+    known = ways.setdefault(name, {})
+    # No file can be called so: the name before the slash is a file, not a folder.
+    place = f"{name}/#{len(known)}" if known else name
+    return known.setdefault(json.dumps(annotation, sort_keys=True), place)
+
+
 def _fault(row: Row) -> str | None:
     if "fault" in row:
         return row["fault"]
@@ -156,34 +184,7 @@ def _fault(row: Row) -> str | None:
         return "give `image`, or `images` with one or two names"
     if not all(isinstance(name, str) and name for name in names):
         return "an image name is not a text"
-    try:
-        annotation_rows(row, tuple(names))
-    except ValueError as error:
-        return str(error)
     return None
-
-
-def _told_apart(rows: list[Row]) -> tuple[list[tuple[str, ...]], list[Row]]:
-    """For each row the ids of its images, and the annotations of all of them.
-
-    Rows may annotate one image each in its own way: then it has an id for each way.
-    """
-    ways: dict[str, dict[str, str]] = {}  # by name: its annotations as JSON, and the id
-    annotations: dict[str, Row] = {}
-    ids = []
-    for row in rows:
-        given = {one["image_id"]: one for one in annotation_rows(row, _names(row))}
-        mine = []
-        for name in _names(row):
-            known = ways.setdefault(name, {})
-            # No file can be called so: the name before the slash is a file, not a folder.
-            place = f"{name}/#{len(known)}" if known else name
-            image_id = known.setdefault(json.dumps(given.get(name), sort_keys=True), place)
-            if name in given:
-                annotations[image_id] = given[name] | {"image_id": image_id}
-            mine.append(image_id)
-        ids.append(tuple(mine))
-    return ids, list(annotations.values())
 
 
 def _names(row: Row) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Samples of `locate` as arrays: views of images, and what is to be found in them."""
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,17 @@ import torch
 from sdvp_core.base.images import ImageStore
 from sdvp_core.base.sample import Sample
 from sdvp_core.distill import losses
-from sdvp_core.distill.examples import Pixels, Recipe, Texts
+from sdvp_core.distill.examples import Pixels, Recipe, Texts, fits
 from sdvp_core.modules.view import GREY, View, iou
 
-# Of a view in a mirror these words are not true any more.
+# Of a view in a mirror, upside down, or turned these words are not true any more.
 SIDES = {"left", "right", "leftmost", "rightmost"}
-HEIGHTS = {"above", "below", "top", "bottom", "under", "over", "upper", "lower", "base"}
+HEIGHTS = {
+    *("above", "below", "beneath", "under", "underneath", "over", "upper", "lower", "highest"),
+    *("lowest", "top", "topmost", "bottom", "bottommost", "base", "floor", "ceiling", "ground"),
+}
+LENGTHS = {"tall", "wide", "high", "long", "horizontal", "vertical", "standing", "lying", "tower"}
+FILLING = 0.9  # share of the sides of what is seen from which a box fills it
 CUT = 0.5  # boxes of which less than this is inside a view are neither found nor missed there
 
 
@@ -27,23 +33,27 @@ class _Scene:
     texts: list[int]
     boxes: np.ndarray
     scores: np.ndarray
+    filling: np.ndarray  # (N,) whether a box fills what is seen
     words: frozenset[str]
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """One text asked of a view: its boxes (N, 4) as centre and size, and their scores."""
+    """One text asked of a view: its boxes (N, 4) as centre and size, with score and filling."""
 
     text: str
     boxes: np.ndarray
     scores: tuple[float, ...]
+    filling: np.ndarray
 
 
 class BoxExamples:
     """Samples of `locate`, gathered by view: one forward pass serves all texts asked of it.
 
-    Views that look the same, pixel for pixel, are one: a picture that comes a hundred times (as
-    NLVR's towers do) would drown those that come once.
+    Views that look the same, pixel for pixel, are one with all that is asked of them: a picture
+    that comes a hundred times (as NLVR's towers do) would drown those that come once. Where they
+    are too many to be held in memory they are not compared. The views of one region share its
+    weight: a long one, seen in eight tiles, comes as often as one that is seen whole.
     """
 
     def __init__(self, student: Any, samples: Sequence[Sample], images: ImageStore, recipe: Recipe):
@@ -58,17 +68,28 @@ class BoxExamples:
         def draw(place: tuple[str, View]) -> np.ndarray:
             return place[1].pixels(images.get(place[0]), student.side)
 
-        places: dict[bytes, tuple[str, View]] = {}
-        seen: dict[bytes, dict[str, _Asked]] = {}
-        for (image_id, region), asked in groups.items():
-            for view in student.views(region, images.size(image_id)):
-                look = hashlib.sha256(draw((image_id, view))).digest()
-                places.setdefault(look, (image_id, view))
-                here = seen.setdefault(look, {})
-                for sample in asked:
-                    here.setdefault(sample.texts[0], _asked(view, sample))
-        self.scenes = [_scene(list(here.values()), self.texts.place) for here in seen.values()]
-        self.pixels = Pixels(list(places.values()), draw, student.side)
+        asked = [
+            ((image_id, view), group, 1 / len(views))
+            for (image_id, region), group in groups.items()
+            if (views := student.views(region, images.size(image_id)))
+            for view in views
+        ]
+        compared = fits(len(asked), student.side)
+        places: dict[Hashable, tuple[str, View]] = {}
+        drawn: list[np.ndarray] = []
+        seen: dict[Hashable, list[_Asked]] = {}
+        shares: dict[Hashable, float] = {}
+        for place, group, share in asked:
+            pixels = draw(place) if compared else None
+            look = place if pixels is None else hashlib.sha256(pixels).digest()
+            if look not in places:
+                places[look] = place
+                drawn += [] if pixels is None else [pixels]
+            seen.setdefault(look, []).extend(_asked(place[1], sample) for sample in group)
+            shares[look] = max(share, shares.get(look, 0.0))
+        self.scenes = [_scene(here, self.texts.place) for here in seen.values()]
+        self.weights = np.array(list(shares.values()))
+        self.pixels = Pixels(list(places.values()), draw, student.side, drawn)
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -93,6 +114,7 @@ class BoxExamples:
             "asked": torch.from_numpy(asked)[:, None].float(),
             "boxes": boxes,
             "scores": [scene.scores for scene in scenes],
+            "filling": [scene.filling for scene in scenes],
         }
 
     def sign(self, digest: Any) -> None:
@@ -109,10 +131,11 @@ class BoxExamples:
         logits, found = outputs
         scores = torch.zeros(logits.shape)
         lines, patches, truth = [], [], []
-        for line, (boxes, table) in enumerate(zip(batch["boxes"], batch["scores"], strict=True)):
+        targets = zip(batch["boxes"], batch["scores"], batch["filling"], strict=True)
+        for line, (boxes, table, filling) in enumerate(targets):
             if not len(boxes):
                 continue
-            chosen = self._assigned(boxes, table, logits[line], found[line])
+            chosen = self._assigned(boxes, table, filling, logits[line], found[line])
             scores[line, torch.from_numpy(chosen), : table.shape[1]] = torch.from_numpy(table)
             lines += [line] * len(boxes)
             patches += chosen.tolist()
@@ -132,10 +155,15 @@ class BoxExamples:
         )
 
     def _assigned(
-        self, boxes: np.ndarray, table: np.ndarray, logits: torch.Tensor, found: torch.Tensor
+        self,
+        boxes: np.ndarray,
+        table: np.ndarray,
+        filling: np.ndarray,
+        logits: torch.Tensor,
+        found: torch.Tensor,
     ) -> np.ndarray:
         if self.recipe.assignment == "nearest":
-            return losses.nearest_patches(boxes, self.points)
+            return losses.nearest_patches(boxes[:, :2], self.points, filling)
         chances = logits.detach().sigmoid().cpu().numpy()[:, : table.shape[1]] @ table.T
         chances = chances / np.maximum(table.sum(axis=1), 1e-9)
         places = found.detach().float().cpu().numpy()
@@ -152,31 +180,35 @@ def _asked(view: View, sample: Sample) -> _Asked:
     pairs = zip(sample.boxes, sample.scores, strict=True)
     here = [(b, score) for box, score in pairs if (b := _inside(view, box)) is not None]
     boxes = view.from_image([tuple(box) for box, _ in here]).astype(np.float32)
-    return _Asked(sample.texts[0], boxes, tuple(score for _, score in here))
+    filling = (boxes[:, 2:] > FILLING * view.from_image([view.box])[:, 2:]).all(axis=1)
+    return _Asked(sample.texts[0], boxes, tuple(score for _, score in here), filling)
 
 
 def _scene(asked: Sequence[_Asked], place: dict[str, int]) -> _Scene:
-    """The targets of one view. Boxes of different texts that are the same thing become one."""
+    """The targets of one view. Boxes that are the same thing become one, at its best score."""
+    texts = list(dict.fromkeys(one.text for one in asked))
     boxes: list[np.ndarray] = []
+    filling: list[bool] = []
     rows: list[np.ndarray] = []
-    pairs = [
-        (column, box, score)
-        for column, one in enumerate(asked)
-        for box, score in zip(one.boxes, one.scores, strict=True)
+    found = [
+        (score, box, fills, texts.index(one.text))
+        for one in asked
+        for score, box, fills in zip(one.scores, one.boxes, one.filling, strict=True)
     ]
-    for column, box, score in sorted(pairs, key=lambda pair: -pair[2]):
+    for score, box, fills, column in sorted(found, key=lambda one: -one[0]):
         same = _same(boxes, box)
         if same is None:
             same = len(boxes)
             boxes.append(box)
-            rows.append(np.zeros(len(asked), dtype=np.float32))
+            filling.append(fills)
+            rows.append(np.zeros(len(texts), dtype=np.float32))
         rows[same][column] = max(score, rows[same][column])
-    words = frozenset(word for one in asked for word in one.text.lower().split())
     return _Scene(
-        [place[one.text] for one in asked],
+        [place[text] for text in texts],
         np.array(boxes, dtype=np.float32).reshape(-1, 4),
-        np.array(rows, dtype=np.float32).reshape(-1, len(asked)),
-        words,
+        np.array(rows, dtype=np.float32).reshape(-1, len(texts)),
+        np.array(filling, dtype=bool),
+        frozenset(word for text in texts for word in re.findall("[a-z]+", text.lower())),
     )
 
 
@@ -230,7 +262,7 @@ def _mirrored(
         pixels, boxes[:, 0] = pixels[:, ::-1], 1 - boxes[:, 0]
     if heights and drawn[1]:
         pixels, boxes[:, 1] = pixels[::-1], 1 - boxes[:, 1]
-    if sides and heights and drawn[2]:
+    if sides and heights and drawn[2] and not scene.words & LENGTHS:
         pixels, boxes = pixels.transpose(1, 0, 2), boxes[:, [1, 0, 3, 2]]
     return pixels, boxes
 

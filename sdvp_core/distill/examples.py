@@ -2,7 +2,8 @@
 
 Each class has the same methods, which is all that `fit` knows of a module: ``len``,
 ``batch(rows, noise)``, ``outputs(student, batch)``, ``loss`` (to targets), ``kept`` (to an earlier
-student), and ``sign``, which tells one set of examples from another.
+student), ``sign``, which tells one set of examples from another, and ``weights``: how often each
+comes.
 """
 
 from collections.abc import Sequence
@@ -32,12 +33,18 @@ class Recipe:
 
 
 class Pixels:
-    """What a student sees of many places, as uint8 rows; decoded ahead where memory allows."""
+    """What a student sees of many places, as uint8 rows; decoded ahead where memory allows.
 
-    def __init__(self, places: Sequence[Any], draw: Any, side: int):
+    ``drawn``: the rows, where they have been drawn already.
+    """
+
+    def __init__(
+        self, places: Sequence[Any], draw: Any, side: int, drawn: list[np.ndarray] | None = None
+    ):
         self._places, self._draw = places, draw
-        ahead = len(places) * side * side * 3 <= MEMORY
-        self._rows = np.stack([draw(p) for p in places]) if ahead and len(places) else None
+        if not drawn and fits(len(places), side):
+            drawn = [draw(place) for place in places]
+        self._rows = np.stack(drawn) if drawn else None
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         if self._rows is not None:
@@ -46,6 +53,11 @@ class Pixels:
 
     def sign(self, digest: Any) -> None:
         digest.update(repr(self._places).encode() if self._rows is None else self._rows)
+
+
+def fits(places: int, side: int) -> bool:
+    """Whether what a student sees of so many places can be held in memory."""
+    return places * side * side * 3 <= MEMORY
 
 
 class Texts:
@@ -71,6 +83,8 @@ def readable(samples: Sequence[Sample], images: ImageStore) -> list[Sample]:
 
 class AnswerExamples:
     """Samples of `vqa`. One whose likeliest answer the student has no class for is left out."""
+
+    weights = None  # every sample comes equally often
 
     def __init__(self, student: Any, samples: Sequence[Sample], images: ImageStore, recipe: Recipe):
         self.classes = {answer: index for index, answer in enumerate(student.answers)}
@@ -121,6 +135,8 @@ class AnswerExamples:
 
 class MatchExamples:
     """Samples of `match`: a crop and some texts."""
+
+    weights = None
 
     def __init__(self, student: Any, samples: Sequence[Sample], images: ImageStore, recipe: Recipe):
         self.recipe = recipe

@@ -133,9 +133,11 @@ class _Run:
         self.earlier = (
             kind(student, readable(wanted, images), images, settings.recipe()) if wanted else None
         )
-        self.order = Order(len(self.examples), settings.batch_size, settings.seed)
+        many = len(self.examples), settings.batch_size, settings.seed
+        self.order = Order(*many, self.examples.weights)
         half = settings.replay_batch or max(1, settings.batch_size // 2)
-        self.earlier_order = Order(len(self.earlier or [0]), half, settings.seed + 1)
+        weights = self.earlier.weights if self.earlier else None
+        self.earlier_order = Order(len(self.earlier or [0]), half, settings.seed + 1, weights)
         if settings.lora:
             lora.add(student.model, settings.lora, settings.seed)
         self.weights = [p for p in student.model.parameters() if p.requires_grad]
@@ -155,12 +157,12 @@ class _Run:
             for rows in np.array_split(self.order[self.step], self.settings.accumulate)
         )
         kept = self._backward_kept(noise) if self.earlier is not None else 0.0
-        if not math.isfinite(loss + kept):
+        slope = torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        if not math.isfinite(loss + kept + float(slope)):
             raise UserError(
-                f"The training of `{self.student.module}` left the numbers at step {self.step}: "
-                "lower its `lr` in params.yaml and run the same command again."
+                f"The training of `{self.student.module}` diverged at step {self.step}: lower "
+                "its `lr` in params.yaml and run the same command again."
             )
-        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1

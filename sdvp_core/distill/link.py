@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def distill(
     students: Mapping[str, Any],
     frozen: Mapping[str, Any],
     rows: Iterable[Row],
+    contrasts: Iterable[Row],
     replay: Sequence[Sample],
     images: ImageStore,
     settings: Distill,
@@ -33,6 +35,7 @@ def distill(
 ) -> tuple[dict[str, Any], dict[str, list[Sample]], dict[str, Any]]:
     """Train ``students`` on the kept rows of a supervision table, all modules at once on a CPU.
 
+    ``contrasts`` are rows of the contrasts table, learnt beside them and not held out.
     ``frozen`` are the same students once more, unchanged (none where self-distillation is off);
     ``replay`` the inputs of pre-training and of earlier links. Metrics are written to ``live`` by
     DVCLive. Returns the students, the samples each learnt and what was measured. Raises
@@ -40,7 +43,7 @@ def distill(
     """
     from dvclive import Live
 
-    learnt, held = _samples(rows, settings, seed)
+    learnt, held = _samples(rows, contrasts, settings, seed)
     if not any(learnt.values()):
         raise UserError("No target was kept: lower `supervise.min_confidence` in params.yaml.")
     jobs: dict[str, Job] = {}
@@ -51,7 +54,7 @@ def distill(
         lesson = learnt[module], held[module], [s for s in replay if s.module == module]
         seen = images.only({s.image_id for samples in lesson for s in samples})
         chosen = fit_settings(settings, module, seed + place)
-        kept = frozen[module] if settings.self_distillation else None
+        kept = frozen.get(module) if chosen.self_distillation else None
         jobs[module] = _learn, (student, kept, *lesson, seen, chosen, checkpoint / module)
     with Live(str(live), dvcyaml=False, save_dvc_exp=False, report=None) as metrics:
         done = side_by_side(
@@ -92,9 +95,10 @@ def fit_settings(settings: Distill, module: str, seed: int) -> FitSettings:
         lr=schedule.lr,
         alpha=settings.alpha,
         temperature=settings.temperature,
-        self_distillation=settings.self_distillation,
+        self_distillation=settings.self_distillation_of(module),
         lora=settings.lora,
         optimizer=settings.optimizer,
+        assignment=settings.assignment,
         mirror=settings.mirror if module == "locate" else "none",
         shift=0.06 if module == "locate" else 0.0,
         eval_every=max(1, schedule.steps // 5),
@@ -103,17 +107,15 @@ def fit_settings(settings: Distill, module: str, seed: int) -> FitSettings:
 
 
 def _samples(
-    rows: Iterable[Row], settings: Distill, seed: int
+    rows: Iterable[Row], contrasts: Iterable[Row], settings: Distill, seed: int
 ) -> tuple[dict[str, list[Sample]], dict[str, list[Sample]]]:
     """Training and held-out samples by module; held out by group, so that no image is in both."""
-    kept = [row for row in rows if row["kept"]]
-    if settings.control == "oracle":
-        kept = [_true(row) for row in kept if row["oracle_answer"] is not None]
+    kept = list(_usable(rows, settings))
     groups = sorted({row["group_id"] for row in kept})
     held_groups = set(random.Random(seed).sample(groups, round(HELD_OUT * len(groups))))
     parts = (
-        [row for row in kept if row["group_id"] not in held_groups],
-        [row for row in kept if row["group_id"] in held_groups],
+        (r for r in chain(kept, _usable(contrasts, settings)) if r["group_id"] not in held_groups),
+        (r for r in kept if r["group_id"] in held_groups),
     )
     learnt, held = (
         {m: [s for s in samples if s.module == m] for m in ("vqa", "locate", "match")}
@@ -122,6 +124,14 @@ def _samples(
     if settings.control == "shuffled":
         learnt = {m: _shuffled(group, random.Random(seed)) for m, group in learnt.items()}
     return learnt, held
+
+
+def _usable(rows: Iterable[Row], settings: Distill) -> Iterator[Row]:
+    """The kept rows, with true targets in place of the teacher's where the control asks for it."""
+    kept = (row for row in rows if row["kept"])
+    if settings.control == "oracle":
+        return (_true(row) for row in kept if row["oracle_answer"] is not None)
+    return kept
 
 
 def _shuffled(samples: list[Sample], rng: random.Random) -> list[Sample]:

@@ -14,7 +14,6 @@ FOCAL_BALANCE = 0.75  # few patches are positive: they weigh three times as much
 # RetinaNet's power of 2 makes a short training timid: it lets go of things once they have a score
 # of 0.4, and a threshold of 0.5 never sees them.
 FOCAL_POWER = 0.5
-FILLING = 0.9  # share of a view's sides from which a box fills it
 SURE = 1e-4  # so far soft targets keep from 0 and 1, and errors from 0, where slopes are infinite
 
 
@@ -95,7 +94,7 @@ def boxes(
     """
     count = max(len(truth), 1)
     guess = logits.sigmoid()
-    # The root of nothing has no slope: a guess that equals its target would make all weights NaN.
+    # The root is infinitely steep at 0: a guess that equals its target would make all weights NaN.
     weight = (scores - guess).abs().clamp(min=SURE) ** FOCAL_POWER
     balance = FOCAL_BALANCE * scores + (1 - FOCAL_BALANCE) * (1 - scores)
     entropy = F.binary_cross_entropy_with_logits(logits, scores, reduction="none")
@@ -117,19 +116,19 @@ def boxes_kept(
 ) -> torch.Tensor:
     """Self-distillation of a detector: scores everywhere, boxes where the earlier student saw one.
 
-    ``before``: the earlier student's logits (B, P, Q) and boxes (B, P, 4). The sum over patches is
-    divided by what the earlier student saw, as :func:`boxes` divides by its positives.
+    ``before``: the earlier student's logits (B, P, Q) and boxes (B, P, 4). The sums are divided by
+    what the earlier student saw, as :func:`boxes` divides by its positives: those over boxes by the
+    things, that over scores by the names it gave them, or a view would weigh the more the more is
+    asked of it.
     """
     earlier, places = before
-    sure = (earlier.sigmoid() * asked).amax(dim=-1)  # (B, P)
-    count = sure.sum().clamp(min=1)
+    said = earlier.sigmoid() * asked
+    sure = said.amax(dim=-1)  # (B, P)
     score = temperature**2 * bernoulli_kl(earlier, logits, temperature) * asked
     corner = (found - places).abs().sum(dim=-1) * sure
     overlap = (1 - generalised_iou(found.flatten(0, 1), places.flatten(0, 1))) * sure.flatten()
-    return (
-        weights.score * score.sum() + weights.corner * corner.sum()
-        + weights.overlap * overlap.sum()
-    ) / count  # fmt: skip
+    boxes = weights.corner * corner.sum() + weights.overlap * overlap.sum()
+    return weights.score * score.sum() / said.sum().clamp(min=1) + boxes / sure.sum().clamp(min=1)
 
 
 def tempered(probabilities: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -157,15 +156,15 @@ def generalised_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return shared / union.clamp(min=1e-9) - (hull - union) / hull.clamp(min=1e-9)
 
 
-def nearest_patches(boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
+def nearest_patches(centers: np.ndarray, points: np.ndarray, filling: np.ndarray) -> np.ndarray:
     """Dense assignment: the patch whose own point is nearest to each box's centre, each used once.
 
-    ``boxes`` (N, 4) as centre and size in order of importance, ``points`` (P, 2) -> patches (N).
-    Where a patch is taken, the next nearest is used. A box that fills the view takes the patch in
-    the corner: its centre's belongs to whatever stands there, and cannot tell the two apart.
+    ``centers`` (N, 2) in order of importance, ``points`` (P, 2) -> patches (N). Where a patch is
+    taken, the next nearest is used. A box that fills the view (``filling``, (N,) of bool) takes the
+    patch in the corner: its centre's belongs to whatever stands there, and cannot tell the two
+    apart.
     """
-    filling = (boxes[:, 2:] > FILLING).all(axis=1, keepdims=True)
-    centers = np.where(filling, 0.0, boxes[:, :2])
+    centers = np.where(filling[:, None], 0.0, centers)
     distance = ((centers[:, None] - points[None]) ** 2).sum(axis=-1)
     chosen: list[int] = []
     for row in distance:

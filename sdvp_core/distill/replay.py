@@ -4,7 +4,7 @@ Self-distillation needs inputs only: the targets are what the student before thi
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -12,21 +12,32 @@ from sdvp_core.base.sample import Sample
 
 
 def keep(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
-    """At most ``count`` of the samples, by chance, in their own order."""
-    if len(samples) <= count:
+    """At most ``count`` of the samples, by chance, in their own order.
+
+    Of `locate`, ``count`` regions with all that is asked of them: one look serves every name, so
+    that a region kept whole says more about the earlier student at the same cost.
+    """
+    looks: list[Hashable] = [
+        (s.image_id, s.region) if s.module == "locate" else place for place, s in enumerate(samples)
+    ]
+    distinct = list(dict.fromkeys(looks))
+    if len(distinct) <= count:
         return list(samples)
-    chosen = random.Random(seed).sample(range(len(samples)), count)
-    return [samples[index] for index in sorted(chosen)]
+    chosen = set(random.Random(seed).sample(distinct, count))
+    return [sample for sample, look in zip(samples, looks, strict=True) if look in chosen]
 
 
 class Order:
     """Which rows are in the batch of a step: epochs of shuffled rows, a function of the step alone.
 
     A run that is stopped and started again needs no state to go on with the same batches.
+    ``weights`` (rows): how often a row comes, against the others; over an epoch of as many draws as
+    there are rows it comes as often as they say, give or take one. None: every row once.
     """
 
-    def __init__(self, rows: int, batch_size: int, seed: int):
+    def __init__(self, rows: int, batch_size: int, seed: int, weights: np.ndarray | None = None):
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self._shares = None if weights is None else np.cumsum(weights) / np.sum(weights)
         self._epoch, self._order = -1, np.arange(0)
 
     def __getitem__(self, step: int) -> np.ndarray:
@@ -39,5 +50,12 @@ class Order:
         epoch, offset = divmod(place, self.rows)
         if epoch != self._epoch:
             noise = np.random.default_rng([self.seed, epoch])
-            self._epoch, self._order = epoch, noise.permutation(self.rows)
+            self._epoch, self._order = epoch, noise.permutation(self._drawn(noise))
         return int(self._order[offset])
+
+    def _drawn(self, noise: np.random.Generator) -> np.ndarray:
+        """The rows of an epoch, by systematic sampling."""
+        if self._shares is None:
+            return np.arange(self.rows)
+        points = (np.arange(self.rows) + noise.random()) / self.rows
+        return np.minimum(np.searchsorted(self._shares, points), self.rows - 1)

@@ -71,9 +71,9 @@ def resample(
     return means
 
 
-def bounds(draws: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
+def bounds(draws: NDArray[np.float64]) -> tuple[float, float]:
     """The percentile interval of bootstrap draws."""
-    tail = (1.0 - level) / 2.0
+    tail = (1.0 - LEVEL) / 2.0
     low, high = np.quantile(draws, (tail, 1.0 - tail))
     return float(low), float(high)
 

@@ -87,8 +87,8 @@ class Evaluation:
         return result
 
     def _runs(self, table: TableWriter) -> Runs:
-        params = self._params
-        return Runs(limits_of(params.execute), params.run.held, self._cache, table.write)
+        run, limits = self._params.run, limits_of(self._params.execute)
+        return Runs(limits, run.held, self._cache, table.write, pick_device(run.device))
 
     def _run(self, runs: Runs, student_set: str, task: str) -> None:
         modules, revision = self._load_students(student_set)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sdvp_core.base.images import ImageStore
 from sdvp_core.base.records import stable_id
 from sdvp_core.base.runtime import code_revision, log
 from sdvp_core.base.shards import forget
@@ -35,6 +36,7 @@ class Runs:
     held: int
     cache: Path
     write: Callable[[Iterable[Row]], None]
+    device: str = "cpu"  # of the modules
     checks: list[Row] = field(default_factory=list)  # student_set, task, module, correct
     shards: list[Path] = field(default_factory=list)
 
@@ -49,7 +51,8 @@ class Runs:
     def oracle(self, task: AskedTask) -> None:
         """Perfect modules over the task's programs: their ceiling. Needs annotations."""
         if any(row["objects"] for row in task.annotations):
-            self._programs(task, oracle.load(task.annotations), ORACLE, stable_id(task.annotations))
+            perfect = oracle.load(task.annotations)
+            self._programs(task, perfect, ORACLE, task.folder.revision("annotations"))
 
     def teacher(self, task: AskedTask, modules: Mapping[str, Module], revision: str) -> None:
         """The teacher in the modules' place, and asked the bare questions."""
@@ -71,23 +74,34 @@ class Runs:
             name,
             task.name,
             task.revision,
-            [row["program_id"] for row in task.programs],
         )
         self.shards.append(self.cache / key)
-        run = partial(run_programs, task, modules, name, self.limits, self.held, self.shards[-1])
+        run = partial(
+            run_programs,
+            task,
+            modules,
+            name,
+            self.limits,
+            self.held,
+            self.shards[-1],
+            self.device,
+        )
         counts: Counter[str] = Counter()
         right = 0
         for prediction, steps in run():
             self.write([prediction])
             right += prediction["correct"]
             counts.update(step["module"] for step in steps if step["output"])
-        log.info("%s on %s: %d of %d programs right", name, task.name, right, len(task.programs))
+        log.info("%s on %s: %d of %d programs right", name, task.name, right, task.programs)
         return run, counts
 
     def _check(self, task: AskedTask, name: str, run: Run, counts: Counter[str]) -> None:
-        perfect, steps = oracle.load(task.annotations), _some_steps(run, counts)
+        steps = _some_steps(run, counts)
+        image_ids = {step["image_id"] for chosen in steps.values() for step in chosen}
+        perfect = oracle.load(task.folder.annotations(image_ids))
+        no_pixels = ImageStore([])  # perfect modules look at annotations alone
         for module, chosen in steps.items():
-            truths = perfect[module].answer([call_of(step) for step in chosen], task.images)
+            truths = perfect[module].answer([call_of(step) for step in chosen], no_pixels)
             for step, truth in zip(chosen, truths, strict=True):
                 known = truth.error is None
                 output, value = json.loads(step["output"]), truth.value(module)

@@ -29,14 +29,12 @@ _NUMBER_WORDS = {
 _NUMERAL = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
-def correct(
-    answer: Any, question: Mapping[str, Any], image_size: tuple[int, int] | None = None
-) -> bool:
+def correct(answer: Any, question: Mapping[str, Any]) -> bool:
     """Score one answer of a program.
 
     ``answer`` is a decoded JSON value, None where the program failed (always wrong). ``question``
     has ``answer`` (text; JSON ``[x0, y0, x1, y1]`` for boxes) and ``answer_type``. A box counts
-    from IoU 0.5 after clipping to ``image_size`` (width, height in pixels), where it is given.
+    from IoU 0.5.
     Raises ``ValueError`` for an unknown answer type.
     """
     expected, kind = question["answer"], question["answer_type"]
@@ -47,7 +45,7 @@ def correct(
     if kind == "word":
         return normalised(answer) == normalised(expected)
     if kind == "box":
-        found, wanted = _first_box(answer, image_size), _first_box(_decoded(expected), image_size)
+        found, wanted = _first_box(answer), _first_box(_decoded(expected))
         return found is not None and wanted is not None and overlap(found, wanted) >= IOU_THRESHOLD
     reading = number if kind == "number" else truth
     return reading(answer) is not None and reading(answer) == reading(expected)
@@ -101,8 +99,8 @@ def step_correct(module: str, output: Any, oracle: Any) -> bool:
     return normalised(output) == normalised(oracle)
 
 
-def _first_box(value: Any, image_size: tuple[int, int] | None) -> tuple[float, ...] | None:
-    """The box, or the first of a list of boxes, clipped; None for anything else."""
+def _first_box(value: Any) -> tuple[float, ...] | None:
+    """The box, or the first of a list of boxes; None for anything else."""
     if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
         value = value[0]
     if not isinstance(value, list | tuple) or len(value) != 4:
@@ -111,10 +109,6 @@ def _first_box(value: Any, image_size: tuple[int, int] | None) -> tuple[float, .
     if any(c is None for c in corners):
         return None
     x0, y0, x1, y1 = corners
-    if image_size is not None:
-        width, height = image_size
-        x0, x1 = (min(max(x, 0.0), float(width)) for x in (x0, x1))
-        y0, y1 = (min(max(y, 0.0), float(height)) for y in (y0, y1))
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 

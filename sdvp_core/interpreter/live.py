@@ -1,13 +1,14 @@
 """One program on its way: its requests checked, its steps recorded, its end a trace."""
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from sdvp_core.base.images import ImageError, ImageStore
-from sdvp_core.interpreter.requests import Refused, checked_call, program_value
-from sdvp_core.interpreter.sandbox import End, Program, Request, Sandbox
+from sdvp_core.interpreter.requests import Refused, Spent, checked_call, program_value
+from sdvp_core.interpreter.sandbox import Sandbox
+from sdvp_core.interpreter.session import End, Program, Request
 from sdvp_core.interpreter.trace import Step, Trace, one_line
 from sdvp_core.modules.call import Call, Output
 from sdvp_core.program import viper, visprog
@@ -51,6 +52,7 @@ class Live:
     arguments: dict[str, Any] | None = None
     parents: tuple[int, ...] = ()
     again: bool = False  # its first worker was killed by somebody else
+    spent: Spent = field(default_factory=Spent)
 
     def pending(self, modules: Container[str], calls: int) -> Call | None:
         """The call the program waits for, checked; None once it has ended.
@@ -93,6 +95,7 @@ class Live:
         )
         if self.call.module not in modules:
             raise Refused("module_error", f"there is no module {self.call.module!r} in this set")
+        self.spent.add(self.call, self.arguments)
         return self.call
 
 

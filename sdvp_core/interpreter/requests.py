@@ -1,16 +1,23 @@
 """What a program asks, checked: it may have forged every part of it; and what it is answered."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sdvp_core.interpreter.sandbox import json_value
+from sdvp_core.interpreter.session import json_value
 from sdvp_core.modules.call import Box, Call, Output
 
 MODULES = ("locate", "vqa", "match", "depth", "knowledge")
 MOST_TEXTS = 64
 LONGEST_TEXT = 1000  # characters
 MOST_PARENTS = 32
+# Of a program in all. A call of the programs this project knows asks at most 2 texts and sends at
+# most 180 characters, texts and arguments together; the default limit allows 500 calls. What a
+# program sends stays in memory until its row is written, and a module spends time on every text.
+MOST_TEXTS_ASKED = 2_000
+MOST_CHARACTERS_SENT = 200_000
 
 
 class Refused(Exception):
@@ -19,6 +26,27 @@ class Refused(Exception):
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a program has asked so far: texts, and characters of texts and arguments."""
+
+    texts: int = 0
+    characters: int = 0
+
+    def add(self, call: Call, arguments: Mapping[str, Any]) -> None:
+        """Count a call. Raises ``Refused`` with the status "limit" beyond the budget."""
+        self.texts += len(call.texts)
+        self.characters += sum(map(len, call.texts)) + _length(arguments)
+        if self.texts > MOST_TEXTS_ASKED:
+            raise Refused("limit", f"asks more than {MOST_TEXTS_ASKED} texts in all")
+        if self.characters > MOST_CHARACTERS_SENT:
+            raise Refused("limit", f"sends more than {MOST_CHARACTERS_SENT} characters in all")
+
+
+def _length(arguments: Mapping[str, Any]) -> int:
+    return len(json.dumps(arguments, ensure_ascii=False))
 
 
 def checked_call(
@@ -37,7 +65,7 @@ def checked_call(
     image_id, *box, history = handle
     if not isinstance(image_id, str) or image_id not in sizes:
         raise Refused("forbidden", "looks at an image that is not its own")
-    call = Call(module, image_id, _region(box, sizes[image_id]), _texts(texts))
+    call = Call(module, image_id, _region(box, sizes[image_id]), checked_texts(texts))
     return call, _parents(history, steps), _arguments(given)
 
 
@@ -63,7 +91,8 @@ def _clip(box: Sequence[float], size: tuple[int, int]) -> Box | None:
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
-def _texts(texts: Any) -> tuple[str, ...]:
+def checked_texts(texts: Any) -> tuple[str, ...]:
+    """The texts of a call as a module takes them. Raises ``ValueError`` for what it cannot take."""
     if not isinstance(texts, (list, tuple)) or not all(isinstance(t, str) for t in texts):
         raise ValueError("a module is asked with text only")
     if not texts or len(texts) > MOST_TEXTS or max(map(len, texts)) > LONGEST_TEXT:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from itertools import chain
 
 from sdvp_core.base.images import ImageStore
-from sdvp_core.interpreter.calls import CallCache, Forwards
+from sdvp_core.interpreter.calls import BatchSizes, CallCache, Forwards, encoded_once
 from sdvp_core.interpreter.live import Job, Live, begin
+from sdvp_core.interpreter.requests import checked_texts
 from sdvp_core.interpreter.sandbox import Limits, Sandbox
 from sdvp_core.interpreter.trace import Statistics, Trace
 from sdvp_core.modules.call import Call, Module, Output
@@ -20,7 +21,6 @@ from sdvp_core.program.companions import companions
 
 __all__ = ["Job", "Limits", "Statistics", "execute"]
 
-ENCODES_REGIONS = ("locate", "match")  # once, however many texts are asked of a region
 SMALL = 8  # encodings that are taken as they are
 WINDOW = 4  # times `held`: how far a run may go ahead of a slow program before it waits for it
 NO_LIMITS_GIVEN = Limits()
@@ -35,20 +35,31 @@ def execute(
     statistics: Statistics | None = None,
     sandbox: Sandbox | None = None,
     cache: CallCache | None = None,
+    batch_sizes: BatchSizes | None = None,
+    parked: int = 0,
 ) -> Iterator[Trace]:
     """Traces in the order of the jobs; what goes wrong with one job is its trace's status.
 
-    ``held`` programs are alive at once, each in a process of its own (1 MB); a batch has at most
-    half as many encodings, so that ``held`` shapes the batches: a student's scores may differ
-    between two values of it in the last digit kept. ``statistics`` is counted up while the iterator
+    ``held`` programs are alive at once, each in a process of its own (1 MB), and ``parked`` more
+    wait as bytes (80 kB each). A batch has at most half as many encodings as both together, so that
+    they shape the batches: a student's scores may differ between two values of them in the last
+    digit kept. ``statistics`` is counted up while the iterator
     advances. Memory does not grow with the number of jobs. An open ``sandbox`` lends its warm
     processes (10 ms each to start) and its limits, in place of ``limits``; it must have room for
-    ``held``. ``cache`` holds answers of earlier runs over the same modules and images.
+    ``held`` and ``parked``. ``cache`` holds answers of earlier runs over the same modules and
+    images.
+
+    ``batch_sizes`` takes along, from run to run over the same modules, which batches memory is too
+    short for. Such a shortage depends on the machine and not on the jobs alone: the batches after
+    it are smaller, in this run and in those that share the object, so that scores may differ in the
+    last digit from those of a run that had more memory, or was stopped and found the size anew.
     """
+    sizes = batch_sizes if batch_sizes is not None else BatchSizes()
     counted = statistics if statistics is not None else Statistics()
     known = cache if cache is not None else CallCache()
-    with Sandbox(limits, held) if sandbox is None else nullcontext(sandbox) as opened:
-        yield from _Run(modules, images, counted, known, opened, held).traces(iter(jobs))
+    with Sandbox(limits, held, parked) if sandbox is None else nullcontext(sandbox) as opened:
+        run = _Run(modules, images, counted, known, opened, held, parked, sizes)
+        yield from run.traces(iter(jobs))
 
 
 class _Run:
@@ -60,10 +71,17 @@ class _Run:
         cache: CallCache,
         sandbox: Sandbox,
         held: int,
+        parked: int,
+        batch_sizes: BatchSizes,
     ) -> None:
         self._modules, self._images, self._statistics = modules, images, statistics
-        self._cache, self._sandbox, self._held = cache, sandbox, held
-        self._forwards = Forwards(modules, images, statistics)
+        self._cache, self._sandbox, self._held, self._parked = cache, sandbox, held, parked
+        self._full = max(
+            1, (held + parked) // 2
+        )  # encodings of a full batch: the other programs run on
+        self._few = max(1, self._full // 4)  # fewer wait for company
+        self._batch_sizes = batch_sizes
+        self._forwards = Forwards(modules, images, statistics, batch_sizes)
         self._waiting: list[Live] = []
         self._finished: dict[int, Trace] = {}
         self._admitted = self._wanted = 0
@@ -105,33 +123,35 @@ class _Run:
         Students pad to powers of two, so that is how many are taken. Less than a quarter of a full
         batch waits for company unless it is ``urgent``.
         """
-        most = max(1, self._held // 2)
         asked: dict[str, dict[Hashable, dict[Call, None]]] = {}
         for live in sorted(self._waiting, key=lambda live: live.index):
             rows = asked.setdefault(live.call.module, {})
-            rows.setdefault(_row(live.call), {}).update(dict.fromkeys(self._together(live)))
+            rows.setdefault(encoded_once(live.call), {}).update(dict.fromkeys(self._together(live)))
         if asked:
             name = max(sorted(asked), key=lambda name: len(asked[name]))
-            rows = list(asked[name].values())[: self._forwards.most(name, most)]
-            if urgent or len(rows) >= most // 4:
+            rows = list(asked[name].values())[: self._batch_sizes.most(name, self._full)]
+            if urgent or len(rows) >= min(self._few, self._batch_sizes.most(name, self._full)):
                 if len(rows) > SMALL:
                     rows = rows[: 1 << (len(rows).bit_length() - 1)]
-                self._forwards.start(name, list(dict.fromkeys(chain(*rows))), len(rows))
+                self._forwards.start(name, list(dict.fromkeys(chain(*rows))))
 
     def _together(self, live: Live) -> list[Call]:
         """The call a program waits for, and those it will likely ask of the same encoding."""
         if live.call.module != "locate" or not self._cache.capacity:
             return [live.call]
         names = companions(live.job.dialect, live.job.program).get(live.call.texts[0], ())
-        calls = [replace(live.call, texts=(name,)) for name in names]
+        calls = [replace(live.call, texts=texts) for texts in map(_askable, names) if texts]
         return [live.call, *(call for call in calls if self._cache.get(call) is None)]
 
     def _room(self) -> bool:
-        ahead = self._admitted - self._wanted
-        return len(self._waiting) < self._held and ahead < WINDOW * self._held
+        ahead, most = self._admitted - self._wanted, self._held + self._parked
+        return len(self._waiting) < most and ahead < WINDOW * most
 
     def _admit(self, jobs: Iterator[Job]) -> bool:
-        """Begin jobs as long as there is room for them; False where there are none left."""
+        """Begin jobs as long as there is room for them; False where there are none left.
+
+        The first batch starts as soon as enough of them wait, not when all that are held do.
+        """
         while self._room():
             job = next(jobs, None)
             if job is None:
@@ -139,6 +159,8 @@ class _Run:
             self._statistics.programs += 1
             self._admitted += 1
             self._begin(self._admitted - 1, job)
+            if not self._forwards.started and len(self._waiting) >= self._few:
+                self._start_batch(urgent=False)
         return True
 
     def _begin(self, index: int, job: Job, again: bool = False) -> None:
@@ -156,6 +178,8 @@ class _Run:
             output = self._cache.get(call)
             if output is None:
                 self._waiting.append(live)
+                if self._parked and self._sandbox.alive > self._held and not live.again:
+                    live.program.park()
                 return
             self._statistics.cache_hits += 1
             live.deliver(output)
@@ -165,6 +189,9 @@ class _Run:
             self._finished[live.index] = live.trace()
 
 
-def _row(call: Call) -> Hashable:
-    """What a model encodes once for all calls that share it."""
-    return (call.image_id, call.region) if call.module in ENCODES_REGIONS else call
+def _askable(name: str) -> tuple[str, ...]:
+    """A name from the text of a program, as if the program had asked it; () where it may not."""
+    try:
+        return checked_texts((name,))
+    except ValueError:
+        return ()

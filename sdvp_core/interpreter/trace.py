@@ -5,8 +5,6 @@ from typing import Any
 
 from sdvp_core.modules.call import Call, Output
 
-STATUSES = ("ok", "program_error", "limit", "forbidden", "module_error")
-
 
 @dataclass(slots=True)
 class Step:
@@ -43,7 +41,8 @@ class Statistics:
     """Counts of a run: ``calls`` = ``unique_calls`` - ``ahead`` + ``cache_hits``.
 
     ``ahead`` calls were computed before a program asked them; ``forwards`` are batches, and
-    ``largest_batch`` counts what a model encodes, not the texts asked of it.
+    ``largest_batch`` counts what a model encoded, not the texts asked of it, in batches that it
+    answered; ``short_of_memory`` are the batches that did not fit.
     """
 
     programs: int = 0
@@ -53,6 +52,7 @@ class Statistics:
     cache_hits: int = 0
     ahead: int = field(default=0, compare=False)
     largest_batch: int = field(default=0, compare=False)
+    short_of_memory: int = field(default=0, compare=False)
 
 
 def one_line(message: object, longest: int = 300) -> str:

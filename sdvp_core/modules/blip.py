@@ -3,8 +3,9 @@
 Real checkpoints: any `BlipForQuestionAnswering`, as "Salesforce/blip-vqa-base".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,34 +48,62 @@ class BlipStudent:
         raise UserError(f"A BLIP student is not trained, so there is none to save in {folder}.")
 
     def answer(self, calls: Sequence[Call], images: ImageStore) -> list[Output]:
-        """The written answer to each call's question."""
+        """The written answer to each call's question; a region is encoded once for all of its."""
         keys = [(call.image_id, call.region) for call in calls]
         seen, failed = files.see(keys, images, self._crop)
-        asked = dict.fromkeys((k, c.texts[0]) for k, c in zip(keys, calls, strict=True))
+        asked: dict[Any, dict[str, None]] = {}  # the questions of each region, once
+        for key, call in zip(keys, calls, strict=True):
+            asked.setdefault(key, {})[call.texts[0]] = None
+        known: dict[tuple[Any, str], Output] = {}
+        regions = list(seen)
+        for rows in files.chunks(len(regions)):
+            part = [regions[row] for row in rows]
+            pictures = self._encode([seen[key] for key in part])
+            pairs = [(place, text) for place, key in enumerate(part) for text in asked[key]]
+            for (place, text), output in self._answers(pictures, pairs):
+                known[part[place], text] = output
+        return [failed.get(k) or known[k, c.texts[0]] for k, c in zip(keys, calls, strict=True)]
+
+    def _answers(
+        self, pictures: torch.Tensor, pairs: Sequence[tuple[int, str]]
+    ) -> Iterable[tuple[tuple[int, str], Output]]:
+        """Pairs of a row of ``pictures`` (B, P, H) and a question, each with its answer."""
         # Questions of one length go together: padding would reach the decoder, which has no mask.
-        lengths: dict[int, list] = {}
-        for key, text in asked:
-            if key in seen:
-                lengths.setdefault(len(self.tokenizer(text)["input_ids"]), []).append((key, text))
-        known = {}
+        lengths: dict[int, list[tuple[int, str]]] = {}
+        for pair in pairs:
+            lengths.setdefault(len(self.tokenizer(pair[1])["input_ids"]), []).append(pair)
         for group in lengths.values():
             for rows in files.chunks(len(group)):
                 part = [group[row] for row in rows]
-                found = self._write([seen[key] for key, _ in part], [text for _, text in part])
-                known |= dict(zip(part, found, strict=True))
-        return [failed.get(k) or known[k, c.texts[0]] for k, c in zip(keys, calls, strict=True)]
+                places = [place for place, _ in part]
+                found = self._write(pictures[places], [text for _, text in part])
+                yield from zip(part, found, strict=True)
 
     def _crop(self, image: Image.Image, region: Box) -> np.ndarray:
         return crop(image, region, Context(), self.side)
 
-    def _write(self, crops: list[np.ndarray], texts: list[str]) -> list[Output]:
+    def _encode(self, crops: list[np.ndarray]) -> torch.Tensor:
+        """What the vision tower makes of each crop: (B, patches, H)."""
         pixels = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float()
+        with torch.inference_mode():
+            return self.model.vision_model(pixel_values=(pixels - self._mean) * self._scale)[0]
+
+    def _write(self, pictures: torch.Tensor, texts: list[str]) -> list[Output]:
+        """As the library's `generate`, which would encode the picture anew for each question."""
         tokens = self.tokenizer(texts, return_tensors="pt").to(self.device)
         with torch.inference_mode():
-            made = self.model.generate(
+            questions = self.model.text_encoder(
                 input_ids=tokens["input_ids"],
                 attention_mask=tokens["attention_mask"],
-                pixel_values=(pixels - self._mean) * self._scale,
+                encoder_hidden_states=pictures,
+                encoder_attention_mask=_all(pictures),
+            )[0]
+            made = self.model.text_decoder.generate(
+                input_ids=_all(questions)[:, :1] * self.model.decoder_start_token_id,
+                encoder_hidden_states=questions,
+                encoder_attention_mask=_all(questions),
+                eos_token_id=self.model.config.text_config.sep_token_id,
+                pad_token_id=self.model.config.text_config.pad_token_id,
                 max_new_tokens=LENGTH, do_sample=False, num_beams=1,
                 return_dict_in_generate=True, output_logits=True,
             )  # fmt: skip
@@ -91,3 +120,8 @@ class BlipStudent:
         ended = (new == self.model.config.text_config.sep_token_id).cumsum(dim=1)
         before = torch.cat([torch.zeros_like(ended[:, :1]), ended[:, :-1]], dim=1) == 0
         return (logs * before).sum(dim=1).exp()
+
+
+def _all(states: torch.Tensor) -> torch.Tensor:
+    """An attention mask (B, L) that hides nothing of states (B, L, H)."""
+    return torch.ones(states.shape[:2], dtype=torch.long, device=states.device)

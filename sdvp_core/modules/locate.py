@@ -1,6 +1,9 @@
 """The module `locate`: boxes of a named thing in a region, by OWL-ViT.
 
-Real checkpoints: any `OwlViTForObjectDetection`, as "google/owlvit-base-patch32".
+Real checkpoints: any `OwlViTForObjectDetection`, as "google/owlvit-base-patch32". What is seen of a
+region is not kept for later batches (nor by `match`): its last digits follow the shape of the batch
+it was encoded in, and a run that was killed and started again must write the bytes of one that was
+not.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +19,7 @@ from sdvp_core.base.images import ImageStore
 from sdvp_core.modules import files
 from sdvp_core.modules.call import Box, Call, Output
 from sdvp_core.modules.student import Student
+from sdvp_core.modules.texts import TextVectors
 from sdvp_core.modules.tokens import build_tokenizer
 from sdvp_core.modules.view import View, suppress, views
 
@@ -36,6 +40,10 @@ class LocateStudent(Student):
     """OWL-ViT behind the module `locate`."""
 
     module = "locate"
+
+    def __init__(self, *parts: Any):
+        super().__init__(*parts)
+        self._texts = TextVectors.within(self.model)
 
     @classmethod
     def create(cls, words: Iterable[str], answers: Sequence[str], seed: int) -> "LocateStudent":
@@ -131,34 +139,35 @@ class LocateStudent(Student):
         return [(v, v.pixels(image, self.side)) for v in self.views(region, image.size)]
 
     def _detect(self, seen: dict, asked: dict) -> dict[tuple[Any, str], Output]:
-        queries = self._queries([text for key in seen for text in asked[key]])
+        queries = self._texts.of(self, (text for key in seen for text in asked[key]))
         rows = [(key, view, pixels) for key, pairs in seen.items() for view, pixels in pairs]
         raw: dict[tuple[Any, str], list[tuple[np.ndarray, np.ndarray]]] = {}
         for chunk in files.chunks(len(rows)):
-            pixels = torch.from_numpy(files.padded([rows[i][2] for i in chunk]))
-            with torch.inference_mode():
-                features = self.embed_images(pixels)
-                for index, row in enumerate(chunk):
-                    key, view, _ = rows[row]
-                    vectors = torch.stack([queries[text] for text in asked[key]])[None]
-                    logits, boxes = self.heads(features[index : index + 1], vectors)
-                    scores, places = logits[0].sigmoid().cpu().numpy(), boxes[0].cpu().numpy()
-                    for column, text in enumerate(asked[key]):
-                        kept = self._kept(view, places, scores[:, column])
-                        raw.setdefault((key, text), []).append(kept)
+            part = [rows[i] for i in chunk]
+            vectors = [[queries[text] for text in asked[key]] for key, _, _ in part]
+            scores, places = self._forward([pixels for _, _, pixels in part], vectors)
+            for row, (key, view, _) in enumerate(part):
+                for column, text in enumerate(asked[key]):
+                    kept = self._kept(view, places[row], scores[row, :, column])
+                    raw.setdefault((key, text), []).append(kept)
         return {place: self._joined(place[0][1], parts) for place, parts in raw.items()}
 
-    def _queries(self, texts: list[str]) -> dict[str, torch.Tensor]:
-        texts = list(dict.fromkeys(texts))
-        if not texts:
-            return {}
-        tokens = self.encode(texts).numpy()
+    def _forward(
+        self, pixels: list[np.ndarray], vectors: list[list[torch.Tensor]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Views and the query vectors asked of each -> scores (B, P, Q), boxes (B, P, 4).
+
+        B and Q are filled up to powers of two; what stands in the rows and columns that nobody
+        asked for means nothing.
+        """
+        seen = torch.from_numpy(files.padded(pixels))
+        most = 1 << (max(map(len, vectors)) - 1).bit_length()
+        queries = vectors[0][0].new_zeros(len(seen), most, len(vectors[0][0]))
+        for row, asked in enumerate(vectors):
+            queries[row, : len(asked)] = torch.stack(asked)
         with torch.inference_mode():
-            parts = [
-                self.embed_texts(torch.from_numpy(files.padded(tokens[rows])))[: len(rows)]
-                for rows in files.chunks(len(texts))
-            ]
-        return dict(zip(texts, torch.cat(parts), strict=True))
+            logits, boxes = self.heads(self.embed_images(seen), queries)
+            return logits.sigmoid().cpu().numpy(), boxes.cpu().numpy()
 
     def _kept(
         self, view: View, boxes: np.ndarray, scores: np.ndarray

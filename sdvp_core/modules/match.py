@@ -6,6 +6,7 @@ Pre-Training"). Real checkpoints: any `SiglipModel`, as "google/siglip-base-patc
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from sdvp_core.base.images import ImageStore
 from sdvp_core.modules import files
 from sdvp_core.modules.call import Call, Output
 from sdvp_core.modules.student import CropSettings, CropStudent
+from sdvp_core.modules.texts import TextVectors
 from sdvp_core.modules.tokens import build_tokenizer
 
 TEXT_LENGTH = 12
@@ -24,6 +26,10 @@ class MatchStudent(CropStudent):
     """SigLIP behind the module `match`."""
 
     module = "match"
+
+    def __init__(self, *parts: Any):
+        super().__init__(*parts)
+        self._texts = TextVectors.within(self.model)
 
     @classmethod
     def create(cls, words: Iterable[str], answers: Sequence[str], seed: int) -> "MatchStudent":
@@ -109,17 +115,13 @@ class MatchStudent(CropStudent):
         """Probabilities of all crops with all texts: each is encoded once."""
         if not crops or not texts:
             return np.zeros((len(crops), len(texts)))
-        tokens = self.encode(texts).numpy()
+        known = self._texts.of(self, texts)
         with torch.inference_mode():
-            words = [
-                self.embed_texts(torch.from_numpy(files.padded(tokens[rows])))[: len(rows)]
-                for rows in files.chunks(len(texts))
-            ]
             pictures = [
                 self.embed_images(torch.from_numpy(files.padded([crops[i] for i in rows])))
                 [: len(rows)] for rows in files.chunks(len(crops))
             ]  # fmt: skip
-            pairs = torch.cat(pictures) @ torch.cat(words).T
+            pairs = torch.cat(pictures) @ torch.stack([known[text] for text in texts]).T
             logits = pairs * self.model.logit_scale.exp() + self.model.logit_bias
         return logits.sigmoid().cpu().numpy()
 

@@ -1,4 +1,4 @@
-"""ViperGPT's Python dialect: parse, lint, and compile to what the sandbox can run.
+"""ViperGPT's Python dialect: parse, and compile to what the sandbox can run.
 
 A program defines ``execute_command`` (Suris, Menon and Vondrick, "ViperGPT", ICCV 2023). The
 sandbox's interpreter differs from CPython where a program asks a module inside a native callback,
@@ -7,15 +7,10 @@ are rewritten here, so that a program asks the same modules in the same order as
 """
 
 import ast
-import builtins
 
 from sdvp_core.program.errors import ProgramError, parse_python, refuse_forbidden, unparse
 
 ENTRY = "execute_command"
-PRELUDE_NAMES = frozenset(
-    "ImagePatch LEFT MIDDLE RIGHT IMAGE best_image_match bool_to_yesno coerce_to_numeric distance "
-    "llm_query List Dict Tuple Optional Union Any".split()
-)
 _TYPES = ("str", "list", "dict", "set")
 _CLASS_METHODS = ("fromkeys", "maketrans")
 
@@ -25,17 +20,6 @@ def parse(program: str) -> ast.Module:
     tree = parse_python(program)
     refuse_forbidden(tree)
     return tree
-
-
-def lint(program: str) -> list[str]:
-    """Complaints: a missing ``execute_command`` and names that are defined nowhere."""
-    tree = parse(program)
-    complaints = [] if _entry(tree) else [f"there is no function {ENTRY}"]
-    known = _defined(tree) | PRELUDE_NAMES | set(dir(builtins))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id not in known:
-            complaints.append(f"line {node.lineno}: {node.id} is not defined")
-    return complaints
 
 
 def compile(program: str) -> str:
@@ -61,22 +45,6 @@ def _bindings(arguments: ast.arguments) -> str:
     pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     calls += [f"{a.arg}=_bind({a.arg!r}, 0)" for a, default in pairs if default is None]
     return ", ".join(calls)
-
-
-def _defined(tree: ast.Module) -> set[str]:
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.arg):
-            names.add(node.arg)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            names.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {(a.asname or a.name).split(".")[0] for a in node.names}
-    return names
 
 
 class _Rewrite(ast.NodeTransformer):

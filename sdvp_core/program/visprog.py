@@ -1,4 +1,4 @@
-"""VisProg's line DSL: parse, lint, print, and compile to the executable Python form.
+"""VisProg's line DSL: parse, lint, and compile to the executable Python form.
 
 One step a line, ``NAME=OP(keyword=NAME|literal)`` (Gupta and Kembhavi, "Visual Programming", CVPR
 2023). ``EVAL(expr="{A} + {B} == 1")`` becomes an expression over values: no value is ever pasted
@@ -68,20 +68,15 @@ def parse(program: str) -> list[Line]:
     return lines
 
 
-def lint(lines: Sequence[Line], inputs: Sequence[str] = INPUTS) -> list[str]:
+def lint(lines: Sequence[Line]) -> list[str]:
     """Complaints about undefined names, arguments that do not fit and a missing RESULT."""
-    complaints, known = [], set(inputs)
+    complaints, known = [], set(INPUTS)
     for line in lines:
         complaints += [f"line {line.number}: {text}" for text in _lint_line(line, known)]
         known.add(line.output)
     if not any(line.operation == "RESULT" for line in lines):
         complaints.append("there is no RESULT step")
     return complaints
-
-
-def write(lines: Sequence[Line]) -> str:
-    """The program's text: ``parse(write(lines))`` gives equal steps."""
-    return "\n".join(_write_line(line) for line in lines)
 
 
 def compile(program: str) -> str:
@@ -141,18 +136,6 @@ def _lint_line(line: Line, known: set[str]) -> list[str]:
         undefined = sorted(_names(given["expr"]) - known)
         complaints += [f"{name} is not defined" for name in undefined]
     return complaints
-
-
-def _write_line(line: Line) -> str:
-    def value(keyword: str, given: Variable | str) -> str:
-        if isinstance(given, Variable):
-            return given.name
-        if keyword == "expr" and '"' not in given and "\\" not in given:
-            return f'"{given}"'  # expressions quote their words with '
-        return repr(given)
-
-    arguments = ",".join(f"{k}={value(k, v)}" for k, v in line.arguments)
-    return f"{line.output}={line.operation}({arguments})"
 
 
 def _compile_line(line: Line) -> str:

@@ -1,44 +1,42 @@
-"""The released dataset: supervision tables, an index of images, a card, Croissant, checksums."""
+"""The dataset card: front matter of the Hugging Face hub, then what the release holds."""
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
-from sdvp_core.base.errors import UserError
-from sdvp_core.base.records import IMAGES, SUPERVISION
-from sdvp_core.base.runtime import file_sha256
-from sdvp_core.base.tables import iterate_rows, write_json, write_table, write_text
-from sdvp_core.report.columns import IMAGE_MEANINGS, MEANINGS
-from sdvp_core.report.croissant import croissant
+from sdvp_core.base.params import Task
+from sdvp_core.report.columns import STEPS, Released
+from sdvp_core.report.counts import Counts, summary
 from sdvp_core.report.page import render_text
-from sdvp_core.report.text import clean
+from sdvp_core.report.text import MISSING
 
-Row = dict[str, Any]
-_IMAGE_COLUMNS = [IMAGES.field(name) for name in ("image_id", "width", "height", "sha256")]
-IMAGE_INDEX = pa.schema([SUPERVISION.field("task"), *_IMAGE_COLUMNS])
-IMAGES_WITH_PIXELS = pa.schema([*IMAGE_INDEX, IMAGES.field("bytes")])
+Cells = list[tuple[str, ...]]
+ByStrategy = Mapping[str, Mapping[str, float]]  # {MODULE: {STRATEGY: accuracy}}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the images and questions of a task come from. ``pixels``: may they be passed on?"""
+    """Where the images and questions of a task come from.
+
+    ``pixels`` and ``texts``: may the images, and the questions with their answers and programs, be
+    passed on?
+    """
 
     task: str
     licence: str
     origin: str
     pixels: bool = False
+    texts: bool = False
 
 
 @dataclass(frozen=True)
 class Release:
     """What the card says beside what is counted.
 
-    ``sources``: of each task. ``targets``: {MODULE: {STRATEGY: accuracy}}, from the summary.
+    ``sources``: of each task. ``targets``: accuracy of the targets, from the summary; and
+    ``targets_meant``, on ambiguous steps held against the thing meant.
     ``licence``: SPDX identifier of the annotations. ``url``: home of the dataset, or None.
     """
 
@@ -47,153 +45,65 @@ class Release:
     version: str = "1.0.0"
     url: str | None = None
     sources: tuple[Source, ...] = ()
-    targets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    targets: ByStrategy = field(default_factory=dict)
+    targets_meant: ByStrategy = field(default_factory=dict)
 
 
-def write_release(
-    folder: Path,
-    supervision: Mapping[str, Path],
-    images: Mapping[str, Path],
-    release: Release | None = None,
-) -> Row:
-    """Write the release and return its counts.
-
-    ``supervision``: the supervision table of each link; ``images``: the images table of each task.
-    Writes `data/<link>.parquet`, `images.parquet` (ids, sizes, sha256; pixels only of
-    sources that allow it), `README.md`, `croissant.json` and `SHA256SUMS`. Equal tables give equal
-    bytes. Raises ``UserError`` where no link is given or an image of a step is in no table.
-    """
-    release = release or Release()
-    if not supervision:
-        raise UserError("there is nothing to release: params.yaml has no link under `sequence`.")
-    counts = Counts()
-    for link, path in supervision.items():
-        rows = counts.seen(link, iterate_rows(path, SUPERVISION))
-        write_table(folder / _data_file(link), rows, SUPERVISION)
-    open_tasks = {source.task for source in release.sources if source.pixels}
-    schema = IMAGES_WITH_PIXELS if open_tasks & set(images) else IMAGE_INDEX
-    rows = _image_rows(images, counts.images, open_tasks)
-    write_table(folder / "images.parquet", rows, schema)
-    links = list(supervision)
-    write_text(folder / "README.md", card(links, counts, release, schema))
-    files = [*(_data_file(link) for link in links), "images.parquet"]
-    hashes = {name: file_sha256(folder / name) for name in files}
-    tables = {name: (SUPERVISION, MEANINGS) for name in files[:-1]}
-    tables["images.parquet"] = (schema, IMAGE_MEANINGS)
-    metadata = croissant(release.name, release.licence, release.version, release.url,
-                         summary(counts), hashes, tables)  # fmt: skip
-    write_json(folder / "croissant.json", metadata)
-    listed = [*files, "README.md", "croissant.json"]
-    sums = [f"{file_sha256(folder / name)}  {name}\n" for name in sorted(listed)]
-    write_text(folder / "SHA256SUMS", "".join(sums))
-    return {"steps": counts.steps, "kept": counts.kept, "images": len(counts.images)}
+def source_of(name: str, task: Task) -> Source:
+    """Of a task: the embedded world may be passed on whole, official files as ids alone."""
+    if task.world:
+        return Source(name, "Apache-2.0", "rendered by this project", pixels=True, texts=True)
+    return Source(name, "that of the source", f"official files, read by `{task.reader}`")
 
 
-class Counts:
-    """Tallies of the steps that pass through, and the images they name."""
-
-    def __init__(self) -> None:
-        self.rows: Counter[tuple[str, str, str, str]] = Counter()  # link, task, dialect, module
-        self.kept_rows: Counter[tuple[str, str, str, str]] = Counter()
-        self.agreeing: Counter[str] = Counter()  # by module
-        self.judged: Counter[str] = Counter()
-        self.drops: Counter[tuple[str, str]] = Counter()  # module, reason
-        self.images: set[tuple[str, str]] = set()  # task, image_id
-
-    @property
-    def steps(self) -> int:
-        """All steps."""
-        return self.rows.total()
-
-    @property
-    def kept(self) -> int:
-        """Steps that were trained on."""
-        return self.kept_rows.total()
-
-    def seen(self, link: str, rows: Iterable[Row]) -> Iterator[Row]:
-        """Pass rows through, counting them."""
-        for row in rows:
-            where = (link, row["task"], row["dialect"], row["module"])
-            self.rows[where] += 1
-            self.kept_rows[where] += bool(row["kept"])
-            if row["agree"] is not None:
-                self.judged[row["module"]] += 1
-                self.agreeing[row["module"]] += row["agree"]
-            if not row["kept"]:
-                self.drops[row["module"], row["drop_reason"] or "no reason given"] += 1
-            self.images.add((row["task"], row["image_id"]))
-            yield row
+def card(counts: Counts, release: Release, tables: Mapping[str, Released]) -> str:
+    """The text of the card. ``tables``: every table of the release by file, the steps first."""
+    named = {path: table for path, table in tables.items() if table is not STEPS}
+    worded = [source.task for source in release.sources if source.texts]
+    tasks = sorted({task for _, task, _, _ in counts.rows})
+    return render_text(
+        "card.md.j2",
+        release=release,
+        configs=[(PurePosixPath(path).stem, path) for path in tables],
+        size=_size_category(counts.steps),
+        counts=counts,
+        summary=summary(counts),
+        tables=_tables(counts, release),
+        columns=_columns(STEPS),
+        named={path: _columns(table) for path, table in named.items()},
+        pixels="bytes" in named["images.parquet"].schema.names,
+        worded=[task for task in tasks if task in worded],
+        silent=[task for task in tasks if task not in worded],
+    )
 
 
-def card(links: list[str], counts: Counts, release: Release, schema: pa.Schema) -> str:
-    """The dataset card: YAML front matter of the Hugging Face hub, then Markdown."""
-    tables = {
-        "steps": [
-            (*where, str(n), str(counts.kept_rows[where]))
-            for where, n in sorted(counts.rows.items())
-        ],
+def _tables(counts: Counts, release: Release) -> dict[str, Cells]:
+    return {
+        "steps": counts.table(),
         "drops": [(*where, str(n)) for where, n in sorted(counts.drops.items())],
         "agreement": [
             (module, f"{counts.agreeing[module] / n:.1%}", str(n))
             for module, n in sorted(counts.judged.items())
         ],
         "targets": [
-            (module, strategy, f"{accuracy:.1%}")
+            (module, strategy, f"{accuracy:.1%}", _share(release.targets_meant, module, strategy))
             for module, strategies in release.targets.items()
             for strategy, accuracy in strategies.items()
         ],
         "sources": [
-            (s.task, s.licence, s.origin, "yes" if s.pixels else "no") for s in release.sources
+            (s.task, s.licence, s.origin, *("yes" if may else "no" for may in (s.pixels, s.texts)))
+            for s in release.sources
         ],
     }
-    return render_text(
-        "card.md.j2",
-        release=release,
-        configs=[(_plain(link), _data_file(link)) for link in links],
-        size=_size_category(counts.steps),
-        counts=counts,
-        summary=summary(counts),
-        tables=tables,
-        columns=[(f.name, _type_name(f.type), MEANINGS[f.name]) for f in SUPERVISION],
-        image_columns=[(f.name, _type_name(f.type), IMAGE_MEANINGS[f.name]) for f in schema],
-        pixels="bytes" in schema.names,
-    )
 
 
-def summary(counts: Counts) -> str:
-    """One sentence on what the dataset holds."""
-    tasks = sorted({clean(task, 60) for _, task, _, _ in counts.rows})
-    return (
-        f"{counts.steps} steps of visual programs on {len(counts.images)} images "
-        f"({', '.join(tasks)}): for each call of a visual sub-module the image region, the "
-        "student's output, the teacher's target and, where annotations allow, the true answer."
-    )
+def _share(found: ByStrategy, module: str, strategy: str) -> str:
+    accuracy = found.get(module, {}).get(strategy)
+    return MISSING if accuracy is None else f"{accuracy:.1%}"
 
 
-def _image_rows(
-    tables: Mapping[str, Path], wanted: set[tuple[str, str]], open_tasks: set[str]
-) -> Iterator[Row]:
-    missing = set(wanted)
-    for task, path in tables.items():
-        columns = [f.name for f in _IMAGE_COLUMNS] + (["bytes"] if task in open_tasks else [])
-        for row in iterate_rows(path, IMAGES, columns):
-            if (task, row["image_id"]) in missing:
-                missing.remove((task, row["image_id"]))
-                yield {"task": task, **row}
-    if missing:
-        raise UserError(
-            f"{len(missing)} images of the steps are in no images table (one is {min(missing)}): "
-            "run `dvc repro` to make the tables fit each other."
-        )
-
-
-def _data_file(link: str) -> str:
-    return f"data/{_plain(link)}.parquet"
-
-
-def _plain(link: str) -> str:
-    """A link's name as the hub and every file system take it."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", link)
+def _columns(table: Released) -> Cells:
+    return [(f.name, _type_name(f.type), table.meanings[f.name]) for f in table.schema]
 
 
 def _size_category(rows: int) -> str:

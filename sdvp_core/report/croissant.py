@@ -5,6 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from sdvp_core.report.columns import Released
+
 _VOCABULARY = {
     name: f"cr:{name}"
     for name in (
@@ -37,12 +39,9 @@ def croissant(
     url: str | None,
     description: str,
     hashes: Mapping[str, str],
-    tables: Mapping[str, tuple[pa.Schema, Mapping[str, str]]],
+    tables: Mapping[str, Released],
 ) -> dict[str, Any]:
-    """The JSON-LD object. ``hashes``: sha256 of each Parquet file; ``tables``: the schema of each
-
-    and what its columns mean. ``licence``: SPDX identifier.
-    """
+    """The JSON-LD object. ``hashes``: sha256 of each Parquet file; ``licence``: SPDX identifier."""
     about = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -52,7 +51,7 @@ def croissant(
         "license": f"https://spdx.org/licenses/{licence.upper()}.html",
         "version": version,
         "distribution": [_file(path, digest) for path, digest in hashes.items()],
-        "recordSet": [_records(path, *table) for path, table in tables.items()],
+        "recordSet": [_records(path, table) for path, table in tables.items()],
     }
     return about | ({"url": url} if url else {})
 
@@ -68,10 +67,10 @@ def _file(path: str, digest: str) -> dict[str, Any]:
     }
 
 
-def _records(path: str, schema: pa.Schema, meanings: Mapping[str, str]) -> dict[str, Any]:
+def _records(path: str, table: Released) -> dict[str, Any]:
     name = path.removesuffix(".parquet").rpartition("/")[2]
-    fields = [_column(name, path, column) | {"description": meanings[column.name]}
-              for column in schema]  # fmt: skip
+    fields = [_column(name, path, column) | {"description": table.meanings[column.name]}
+              for column in table.schema]  # fmt: skip
     return {"@type": "cr:RecordSet", "@id": name, "name": name, "field": fields}
 
 

@@ -1,13 +1,14 @@
 """Traces to look at: what the program did, what each module saw, said and should have said."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from sdvp_core.base.folder import TaskFolder
 from sdvp_core.base.images import ImageError, ImageStore
 from sdvp_core.base.records import EXECUTIONS, SUPERVISION
 from sdvp_core.base.tables import iterate_rows
@@ -50,6 +51,22 @@ class LinkTables:
     questions: Mapping[str, Row]
     programs: Mapping[str, str]
     images: ImageStore
+
+    @classmethod
+    def of(
+        cls,
+        link: str,
+        supervision: Path,
+        executions: Path,
+        task: TaskFolder,
+        dialects: Collection[str],
+    ) -> "LinkTables":
+        """The tables of a link that distills this task in these dialects."""
+        questions = task.questions("distill")
+        programs = task.programs(questions, dialects)
+        texts = {row["program_id"]: row["program"] for row in programs}
+        images = ImageStore.from_table(task.path / "images.parquet")
+        return cls(link, supervision, executions, questions, texts, images)
 
 
 def collect(tables: LinkTables, count: int = 4) -> list[TraceView]:

@@ -37,7 +37,8 @@ def summarise(results: Results) -> dict[str, Any]:
     """The value of `results/summary.json`.
 
     Accuracies are fractions of 1; gain, low, high and points are percentage points. `unseen`
-    compares the base with the last link, dialects pooled; `targets` weighs links by their steps.
+    compares the base with the last link, dialects pooled; `targets` weighs links by their steps,
+    and so does `targets_meant`: ambiguous steps, held against the thing meant.
     """
     links = {e["link"]: e for e in results.evaluations if e["task"]}
     unseen: dict[str, Any] = {}
@@ -54,20 +55,24 @@ def summarise(results: Results) -> dict[str, Any]:
         "forgetting_without_self_distillation": _forgetting(results.without_self_distillation),
         "unseen": unseen,
         "targets": pooled_targets(results.targets),
+        "targets_meant": pooled_targets(results.targets, "meant_"),
         "minutes": results.minutes,
         "versions": dict(results.versions),
     }
 
 
 def pooled_targets(
-    by_link: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    by_link: Mapping[str, Mapping[str, Mapping[str, Any]]], prefix: str = ""
 ) -> dict[str, dict[str, float]]:
-    """{MODULE: {STRATEGY: accuracy}} over all links, each weighed by its number of steps."""
+    """{MODULE: {STRATEGY: accuracy}} over all links, each weighed by its number of steps.
+
+    ``prefix``: of the keys that are pooled ("meant_": of the steps with a thing meant alone).
+    """
     tallies: dict[str, dict[str, list[float]]] = {}
     for of_link in by_link.values():
         for module, strategies in of_link.items():
             for strategy, value in strategies.items():
-                accuracy, n = measured(value)
+                accuracy, n = measured(value, prefix)
                 if accuracy is None:
                     continue
                 tally = tallies.setdefault(module, {}).setdefault(strategy, [0.0, 0.0])

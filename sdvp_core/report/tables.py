@@ -123,8 +123,18 @@ def _forgetting_table(links: Sequence[Row], without: Mapping[str, Row]) -> Table
 
 
 def _module_table(links: Sequence[Row]) -> Table:
+    by_name = {e["link"]: e for e in links}
+
+    def before(e: Row, task: str, module: str, own: float | None) -> float | None:
+        """Of a task of others: what the link before, whose students these were, ended with."""
+        earlier = by_name.get(e["chain"][-2], {"tasks": {}})["tasks"].get(task, {})
+        return earlier.get("modules", {}).get(module, {}).get("after") if own is None else own
+
     rows = [
-        (e["link"], task, module, percent(v["before"]), percent(v["after"]), str(v["n"]))
+        (
+            *(e["link"], task, module, percent(before(e, task, module, v["before"]))),
+            *(percent(v["after"]), str(v["n"])),
+        )
         for e in links
         for task, of_task in e["tasks"].items()
         for module, v in of_task.get("modules", {}).items()
@@ -134,7 +144,10 @@ def _module_table(links: Sequence[Row]) -> Table:
         "link, task, module, before %, after %, steps",
         rows,
         "Share of steps whose output equals the annotation's: the word, the best option, or every "
-        "box at IoU 0.5 with none too many.",
+        "box at IoU 0.5 with none too many; each student set on the steps it took itself. Before: "
+        "on its own task a link is measured before and after it; on others before is what the "
+        f"earlier link ended with, and {MISSING} where there is none, for the steps of the base "
+        "students are checked on the link's own task alone.",
     )
 
 

@@ -5,24 +5,15 @@ A folder holds ``train_balanced_questions.json``, ``val_...``, ``testdev_...`` (
 and ``images/<imageId>.jpg``.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.records import to_json
 from sdvp_core.tasks import scene_graphs
-from sdvp_core.tasks.images import PHOTO_SIDE, ImageFile, image_rows, with_suffix
-from sdvp_core.tasks.source import (
-    TaskTables,
-    image_ids,
-    json_entries,
-    limited,
-    need,
-    official,
-    split_of,
-)
+from sdvp_core.tasks.images import PHOTO_SIDE, ImageFile, with_suffix
+from sdvp_core.tasks.source import TaskTables, json_entries, limited, need, official, split_of
 
 _FOLDERS = ("", "questions1.2", "questions")
 
@@ -47,17 +38,10 @@ def read(
     def questions() -> Iterator[dict[str, Any]]:
         return limited((row for path in files for row in _questions(path, **options)), limits)
 
-    wanted = cache(lambda: image_ids(questions))
+    def photos(wanted: list[str]) -> Iterator[ImageFile]:
+        return ((i, with_suffix(source / "images", i)) for i in wanted)
 
-    def photos() -> Iterator[ImageFile]:
-        return ((i, with_suffix(source / "images", i)) for i in wanted())
-
-    return TaskTables(
-        questions(),
-        image_rows(photos(), task, questions, PHOTO_SIDE),
-        _annotations(source, wanted),
-        photos,
-    )
+    return scene_graphs.tables(source, task, questions, photos, PHOTO_SIDE)
 
 
 def files(source: Path) -> list[Path]:
@@ -115,7 +99,3 @@ def _row(
         "answer_type": "yesno" if record["answer"] in ("yes", "no") else "word",
         "semantic": None if semantic is None else to_json(semantic),
     }
-
-
-def _annotations(source: Path, wanted: Any) -> Iterable[dict[str, Any]]:
-    yield from scene_graphs.annotations(source, wanted())

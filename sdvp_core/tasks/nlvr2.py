@@ -10,15 +10,15 @@ identifiers; ``train.json`` and ``images`` are then found in the folders above a
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.base.tables import read_jsonl
 from sdvp_core.tasks import scene_graphs
-from sdvp_core.tasks.images import PHOTO_SIDE, ImageFile, image_rows, with_suffix
-from sdvp_core.tasks.source import TaskTables, image_ids, limited, need, split_of
+from sdvp_core.tasks.images import PHOTO_SIDE, ImageFile, with_suffix
+from sdvp_core.tasks.source import TaskTables, limited, need, split_of
 
 _FILES = ("train.json", "dev.json", "test1.json", "test.json")
 _PARTS = ("balanced", "unbalanced")  # official subsets of dev and test1, a folder each
@@ -48,17 +48,7 @@ def read(
         rows = (row for path in parts for row in _questions(path, dev=dev, **options))
         return limited(rows, limits)
 
-    wanted = cache(lambda: image_ids(questions))
-
-    def photos() -> Iterator[ImageFile]:
-        return _photos(source, wanted())
-
-    return TaskTables(
-        questions(),
-        image_rows(photos(), task, questions, PHOTO_SIDE),
-        _annotations(source, wanted),
-        photos,
-    )
+    return scene_graphs.tables(source, task, questions, partial(_photos, source), PHOTO_SIDE)
 
 
 def files(source: Path) -> list[Path]:
@@ -111,7 +101,3 @@ def _photos(source: Path, wanted: list[str]) -> Iterator[ImageFile]:
     nested = {path.stem: path for path in sorted(folder.glob("*/**/*.png"))}
     for image_id in wanted:
         yield image_id, with_suffix(folder, image_id) or nested.get(image_id)
-
-
-def _annotations(source: Path, wanted: Any) -> Iterator[dict[str, Any]]:
-    yield from scene_graphs.annotations(source, wanted())

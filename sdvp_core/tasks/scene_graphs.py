@@ -1,12 +1,36 @@
 """Annotations from scene graphs in GQA's form, found beside the questions of a task."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sdvp_core.base.ontology import SHAPES
+from sdvp_core.tasks.images import EMBEDDED_SIDE, ImageFile, image_rows
 from sdvp_core.tasks.shapes.world import CATEGORIES
-from sdvp_core.tasks.source import json_entries, official
+from sdvp_core.tasks.source import TaskTables, image_ids, json_entries, official
+
+
+def tables(
+    source: Path,
+    task: str,
+    questions: Callable[[], Iterator[dict[str, Any]]],
+    files_of: Callable[[list[str]], Iterable[ImageFile]],
+    side: int = EMBEDDED_SIDE,
+) -> TaskTables:
+    """The three tables of a task whose annotations are the scene graphs beside its questions.
+
+    ``files_of`` tells the file of each of the images asked about; ``side``: see `image_rows`.
+    """
+    wanted = cache(lambda: image_ids(questions))
+
+    def images() -> Iterator[ImageFile]:
+        yield from files_of(wanted())
+
+    def graphs() -> Iterator[dict[str, Any]]:
+        yield from annotations(source, wanted())
+
+    return TaskTables(questions(), image_rows(images(), task, questions, side), graphs(), images)
 
 
 def annotations(source: Path, wanted: Collection[str]) -> Iterator[dict[str, Any]]:

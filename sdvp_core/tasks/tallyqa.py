@@ -4,22 +4,13 @@ Images lie beside them at the path each record gives (``VG_100K/1.jpg``), or in 
 """
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sdvp_core.base.errors import UserError
 from sdvp_core.tasks import scene_graphs
-from sdvp_core.tasks.images import ImageFile, image_rows, with_suffix
-from sdvp_core.tasks.source import (
-    TaskTables,
-    image_ids,
-    json_entries,
-    limited,
-    need,
-    official,
-    split_of,
-)
+from sdvp_core.tasks.images import ImageFile, with_suffix
+from sdvp_core.tasks.source import TaskTables, json_entries, limited, need, official, split_of
 
 
 def read(
@@ -41,18 +32,10 @@ def read(
         rows = (row for path in parts for row in _questions(path, task, seed, shares))
         return limited(rows, limits)
 
-    wanted = cache(lambda: image_ids(questions))
+    def photos(wanted: list[str]) -> Iterator[ImageFile]:
+        return ((i, with_suffix(source, i) or with_suffix(source / "images", i)) for i in wanted)
 
-    def photos() -> Iterator[ImageFile]:
-        for image_id in wanted():
-            yield (
-                image_id,
-                with_suffix(source, image_id) or with_suffix(source / "images", image_id),
-            )
-
-    return TaskTables(
-        questions(), image_rows(photos(), task, questions), _annotations(source, wanted), photos
-    )
+    return scene_graphs.tables(source, task, questions, photos)
 
 
 def files(source: Path) -> list[Path]:
@@ -86,7 +69,3 @@ def _questions(
                 "answer_type": "number",
                 "semantic": None,
             }
-
-
-def _annotations(source: Path, wanted: Any) -> Iterator[dict[str, Any]]:
-    yield from scene_graphs.annotations(source, wanted())

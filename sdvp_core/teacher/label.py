@@ -41,8 +41,9 @@ def label(
     """Rows of the supervision table, in the order of the steps.
 
     A trace is all the steps of one execution: rows of the steps table, which may already hold
-    further columns of the supervision table (question_id, task, ...). ``answers`` are those the
-    student can give (None: any), ``oracle`` modules that answer from annotations.
+    further columns of the supervision table (question_id, task, forced, ...); columns they lack
+    are null. ``answers`` are those the student can give (None: any), ``oracle`` modules that answer
+    from annotations.
     """
     labeller = _Labeller(teacher, images, settings, answers, oracle or {}, module_revision)
     waiting = iter(traces)
@@ -51,22 +52,22 @@ def label(
 
 
 def to_samples(rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
-    """Training examples from the kept rows, in their order.
+    """Training examples from the kept rows of supervision or contrasts tables, in their order.
 
     Of rows that ask a module the same (image, region and text) the most certain one is taken.
     """
-    best: dict[Call, Mapping[str, Any]] = {}
+    best: dict[Call, tuple[float, Sample]] = {}
     for row in rows:
         if row["kept"]:
-            call = call_of(row)
-            if call not in best or row["target_confidence"] > best[call]["target_confidence"]:
-                best[call] = row
-    return [_sample(call, row) for call, row in best.items()]
+            call, sure = call_of(row), row["target_confidence"]
+            if call not in best or sure > best[call][0]:
+                best[call] = sure, _sample(call, row)
+    return [sample for _, sample in best.values()]
 
 
 def _sample(call: Call, row: Mapping[str, Any]) -> Sample:
-    topk = [(top["answer"], float(top["probability"])) for top in row["target_topk"] or ()]
-    boxes = row["target_boxes"] or ()
+    topk = [(top["answer"], float(top["probability"])) for top in row.get("target_topk") or ()]
+    boxes = row.get("target_boxes") or ()
     return Sample(
         *(call.module, call.image_id, call.region, call.texts),
         answers=tuple(topk) if call.module == "vqa" else (),
@@ -75,6 +76,19 @@ def _sample(call: Call, row: Mapping[str, Any]) -> Sample:
         if call.module == "match"
         else tuple(float(box["score"]) for box in boxes),
     )
+
+
+def box_target(sight: Sight, call: Call, images: ImageStore) -> Row:
+    """What the teacher finds by the text of a call of `locate`: the boxes and how sure it is."""
+    found = sight.inside(call.image_id, images, call.texts[0], call.region, FAINT)
+    return {
+        "target_boxes": [
+            {"box": [round(c, 2) for c in box], "score": round(score, 4)}
+            for box, score in found
+            if score >= PRESENT
+        ],
+        "target_confidence": round(min((_sure(score) for _, score in found), default=1.0), 4),
+    }
 
 
 class _Labeller:
@@ -151,18 +165,20 @@ class _Labeller:
         return None
 
     def _grounded(self, row: Row, given: TeacherInput) -> TeacherInput:
-        """After a search in vain a name is all that points: the teacher finds the thing itself."""
-        if not given.searched or self._teacher.detector is None:
+        """After a search in vain a name is all that points: the teacher finds the thing itself.
+
+        A question that names its own subject is about all that was searched.
+        """
+        about_it = row["module"] == "match" or refers(row["text"])
+        if not (given.searched and about_it) or self._teacher.detector is None:
             return given
-        found = self._inside(row, given.pointer, PRESENT)
+        found = self._sight.inside(
+            row["image_id"], self._images, given.pointer, call_of(row).region, PRESENT
+        )
         if not found:
             return given
         row["teacher_region"] = [round(c, 2) for c in found[0][0]]
         return replace(given, region=tuple(row["teacher_region"]))
-
-    def _inside(self, row: Row, description: str, least: float) -> list[tuple[Box, float]]:
-        seen = self._sight.of(row["image_id"], self._images)
-        return self._teacher.inside(seen, description, call_of(row).region, least)
 
     def _ask(self, rows: Sequence[tuple[Row, TeacherInput]], how: str) -> dict[tuple, Any]:
         """What the teacher's `answer` or `truths` says to every question of some rows."""
@@ -210,13 +226,9 @@ class _Labeller:
         row["agree"] = same("match", json.loads(row["output"]), true)
 
     def _locate(self, row: Row) -> None:
-        found = self._inside(row, row["text"], FAINT)
-        boxes = [(box, score) for box, score in found if score >= PRESENT]
-        row["target_boxes"] = [
-            {"box": [round(c, 2) for c in box], "score": round(score, 4)} for box, score in boxes
-        ]
-        row["target_confidence"] = round(min((_sure(s) for _, s in found), default=1.0), 4)
-        row["agree"] = same("locate", json.loads(row["output"]), [box for box, _ in boxes])
+        row |= box_target(self._sight, call_of(row), self._images)
+        boxes = [target["box"] for target in row["target_boxes"]]
+        row["agree"] = same("locate", json.loads(row["output"]), boxes)
 
     def _judge(self, row: Row, given: TeacherInput) -> None:
         """Keep the row, or say why not."""

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 
 from sdvp_core.base.images import ImageStore
+from sdvp_core.base.sample import Box
 from sdvp_core.teacher.boxes import Candidates
 from sdvp_core.teacher.model import Teacher
 
@@ -14,12 +15,13 @@ class Sight:
 
     Images are looked at one by one: what is found in one does not depend, in any digit, on which
     others happened to be asked about with it, so that a run that was stopped ends as one that was
-    not.
+    not. An id must name the same image in every store that is asked.
     """
 
     def __init__(self, teacher: Teacher) -> None:
         self._teacher = teacher
         self._seen: OrderedDict[str, Candidates] = OrderedDict()
+        self.revision = teacher.revision
 
     def of(self, image_id: str, images: ImageStore) -> Candidates:
         """Raises ``ImageError`` for an image that is missing or will not decode, ``ValueError``
@@ -30,3 +32,9 @@ class Sight:
                 self._seen.popitem(last=False)
         self._seen.move_to_end(image_id)
         return self._seen[image_id]
+
+    def inside(
+        self, image_id: str, images: ImageStore, description: str, region: Box, least: float
+    ) -> list[tuple[Box, float]]:
+        """The boxes of what fits a description in a region, with a score of at least ``least``."""
+        return self._teacher.inside(self.of(image_id, images), description, region, least)

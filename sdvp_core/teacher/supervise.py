@@ -8,17 +8,21 @@ from typing import Any
 
 from sdvp_core.base.folder import TaskFolder
 from sdvp_core.base.params import Supervise
-from sdvp_core.base.records import stable_id
+from sdvp_core.base.records import SUPERVISION, stable_id
 from sdvp_core.base.runtime import code_revision
 from sdvp_core.base.shards import in_shards
+from sdvp_core.base.tables import iterate_rows
 from sdvp_core.modules import oracle
 from sdvp_core.modules.call import Module
 from sdvp_core.teacher.accuracy import measure_strategies
+from sdvp_core.teacher.contrast import ASKED, Contrasts, names_in, searches
 from sdvp_core.teacher.label import LABELLED_TOGETHER, label
 from sdvp_core.teacher.model import Teacher
+from sdvp_core.teacher.sight import Sight
 
 Row = dict[str, Any]
 SHARD_TRACES = 4 * LABELLED_TOGETHER
+SHARD_SEARCHES = 4096
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,25 @@ class Supervision:
         run that is killed; its name must tell the traces apart.
         """
         return in_shards(traces, shards / self._key(), self._label, SHARD_TRACES)
+
+    def contrasts(self, table: Path, shards: Path, seed: int) -> Iterator[Row]:
+        """Rows of the contrasts table from the supervision table at ``table``.
+
+        A region that searches of two shards look at is in both, with the same rows.
+        """
+        settings = self.settings
+        if not settings.contrast:
+            return
+        names = names_in(iterate_rows(table, SUPERVISION, list(ASKED)))
+        least = settings.min_confidence.get("locate", 0.0)
+        contrasts = Contrasts(Sight(self.teacher), names, settings.contrast, seed, least)
+
+        def compute(steps: Sequence[Row]) -> Iterator[Row]:
+            ids = {step["image_id"] for step in steps}
+            return contrasts.rows(steps, self.task.images(ids), self._oracle(ids).get("locate"))
+
+        steps = searches(iterate_rows(table, SUPERVISION, list(ASKED)))
+        yield from in_shards(steps, shards / f"{self._key()}-{seed}", compute, SHARD_SEARCHES)
 
     def strategies(self, traces: Sequence[Sequence[Row]]) -> dict[str, Any]:
         """:func:`measure_strategies` on some traces, which are held in memory."""
@@ -85,6 +108,7 @@ class Supervision:
             code_revision("base", "modules", "teacher"),
             self.task.revision("questions", "images", "annotations"),
             self.teacher.revision,
+            self.teacher.device,
             self.settings.model_dump(),
             None if self.answers is None else sorted(self.answers),
             self.module_revision,

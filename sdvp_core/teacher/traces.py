@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sdvp_core.base.errors import UserError
-from sdvp_core.base.records import EXECUTIONS, STEPS
+from sdvp_core.base.records import EXECUTIONS, FORCED, STEPS
 from sdvp_core.base.tables import iterate_rows
 
 Row = dict[str, Any]
@@ -43,5 +43,6 @@ def read_traces(
             "task": task,
             "dialect": execution["dialect"],
             "group_id": groups[execution["question_id"]],
+            "forced": (execution["student_set"] or "").endswith(FORCED),
         }
         yield [step | origin for step in trace]
