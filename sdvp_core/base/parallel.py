@@ -62,8 +62,8 @@ def side_by_side(
 def leave_a_core() -> None:
     """Give torch one thread less than there are cores, for programs that run beside the forwards.
 
-    Never more than it has (`OMP_NUM_THREADS`). On two cores the executor answers a fifth more
-    programs a second with one thread than with two.
+    Never more than it has (`OMP_NUM_THREADS`). On two cores the executor answers more
+    programs a second with one thread than with two (docs/executor.md).
     """
     import torch
 

@@ -108,8 +108,8 @@ class Supervise(Section):
 
     adapter: dict[ModuleName, Strategy] = {"vqa": "name", "locate": "none", "match": "name"}
     min_confidence: dict[ModuleName, Fraction] = {}
-    # Names that other steps search for, of which the teacher says what they find in each region that
-    # `locate` searched. Worth it where programs ask the same few names of the same places.
+    # Names that other steps search for, of which the teacher says what they find in each region
+    # that `locate` searched. Worth it where programs ask the same few names of the same places.
     contrast: Annotated[int, Field(ge=0)] = 0
     measured_steps: Count = 2000  # steps on which every strategy is measured
 

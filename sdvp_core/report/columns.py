@@ -14,7 +14,8 @@ MEANINGS = {
     "parents": "Indices of the earlier steps that this step's region came from.",
     "module": "The visual sub-module called: locate, vqa, match, depth or knowledge.",
     "arguments": "JSON object: the arguments as the program gave them and, where the teacher "
-    "stood in, under `handed` its output, in the form of `output`: what the program went on with.",
+    "stood in, under `handed` its output, in the form of `output`: what the program went on with "
+    "(nearly always the target; an answer on the edge can differ).",
     "text": "What was asked: a question (vqa), an object's name (locate), or options joined by "
     "' | ' (match).",
     "image_id": "The image, as in images.parquet.",
@@ -37,14 +38,18 @@ MEANINGS = {
     "teacher_region": "What the teacher saw, in the coordinates of `region`: where a search for "
     "`pointer` had found nothing, what the teacher itself found by that name, if it did.",
     "target_answer": "The hard label, as plain text, not JSON. vqa: the teacher's answer; match: "
-    "the best option, or yes or no to a single one; locate: null.",
+    "the best option, or yes or no to a single one (where every probability is below 0.5 the "
+    "teacher takes none for true, and this is the least unlikely one); locate: null.",
     "target_topk": "The soft label. vqa: the teacher's likeliest answers that the student can give "
     "too, at most five; match: each option in the order of `text` with the probability that it is "
     "true, by itself; locate: null.",
     "target_boxes": "locate: the teacher's boxes, in the coordinates of `region`, with their "
     "scores, none for nothing there; else null.",
-    "target_confidence": "How sure the teacher is of its target, from 0 to 1: of a search, of the "
-    "least certain of its boxes; null where there is no target.",
+    "target_confidence": "How sure the teacher is of its target. vqa: the probability of its "
+    "answer; match: of the least certain option, the greater of p and 1 - p; locate: of the least "
+    "certain decision that a box is there or is not, where a score at the teacher's threshold "
+    "counts 0.5, one of 0 or 1 counts 1, and boxes that it refused, not in `target_boxes`, count "
+    "too (1 where it saw none). Null where there is no target.",
     "agree": "Whether `output` says what the target says. vqa: the same word; match: the same best "
     "option, or of a single one the same side of 0.5; locate: as many boxes, paired one to one at "
     "IoU 0.5.",
